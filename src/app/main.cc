@@ -1,0 +1,9 @@
+// The program: which commands there are, and what drivers they run on.
+#include "cli/console.hh"
+#include "cli/program.hh"
+
+int main(int argc, char** argv) {
+  penstock::cli::Console console;
+  penstock::cli::Program program(console);
+  return program.run(argc, argv);
+}

@@ -1,0 +1,184 @@
+#include "cli/program.hh"
+
+#include <exception>
+#include <new>
+
+#include <nlohmann/json.hpp>
+
+namespace penstock::cli {
+namespace {
+
+constexpr std::size_t kOptionColumn = 30;
+
+// CLI11's text with our headings: the usage line first, one blank line between parts, and options
+// described by what they take ("SIZE"), not by C++ types.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() {
+    column_width(kOptionColumn);
+    label("Positionals", "Arguments");
+    label("Subcommand", "COMMAND");
+    label("SUBCOMMAND", "COMMAND");
+    label("Subcommands", "Commands");
+    label("OPTIONS", "OPTIONS");
+    label("REQUIRED", "(required)");
+    label("TEXT", "TEXT");
+  }
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    std::string usage = "Usage: " + name;
+    const auto options = app->get_options();
+    bool has_flags = false;
+    std::string arguments;
+    for (const CLI::Option* option : options) {
+      if (option->get_positional()) {
+        const bool many = option->get_expected_max() > 1;
+        const std::string word = option->get_name() + (many ? "..." : "");
+        arguments += option->get_required() ? " " + word : " [" + word + "]";
+      } else {
+        has_flags = true;
+      }
+    }
+    if (has_flags) usage += " [OPTIONS]";
+    usage += arguments;
+    const auto commands = app->get_subcommands([](const CLI::App*) { return true; });
+    if (!commands.empty()) usage += " COMMAND";
+    return usage + "\n";
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_positional()) return "";
+    std::string text;
+    if (option->get_type_size() != 0) text += " " + option->get_type_name();
+    if (option->get_expected_max() > 1) text += "...";
+    return text;
+  }
+  std::string make_footer(const CLI::App* app) const override {
+    return app->get_footer().empty() ? "" : app->get_footer() + "\n";
+  }
+};
+
+// The command the user most likely wants help on.
+std::string full_name(const CLI::App& app) {
+  const CLI::App* parent = app.get_parent();
+  return parent == nullptr ? app.get_name() : full_name(*parent) + " " + app.get_name();
+}
+
+const CLI::App& deepest(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app : deepest(*chosen.front());
+}
+
+}  // namespace
+
+struct Program::Chosen {
+  std::string command;  // "create", "bench leech"
+  Action action;
+  bool json = false;
+};
+
+Program::Program(Console& console)
+    : console_(console),
+      app_(std::make_unique<CLI::App>("Serves files to BitTorrent clients at the speed of the disk "
+                                      "and the network.",
+                                      "penstock")),
+      chosen_(std::make_unique<Chosen>()) {
+  app_->formatter(std::make_shared<HelpFormatter>());
+  app_->set_help_flag("-h,--help", "Show this text");
+  app_->set_version_flag("--version", "penstock " PENSTOCK_VERSION, "Show the version");
+  app_->require_subcommand(0, 1);  // none at all gets our own words in run()
+  app_->footer(
+      "\"penstock COMMAND --help\" says more. Exit status: 0 done, 1 failed, 2 usage, "
+      "3 partial, 130 interrupted.");
+}
+
+Program::~Program() = default;
+
+CLI::App& Program::add_command(const std::string& name, const std::string& about,
+                               const std::string& footer, Action action) {
+  return add_command(*app_, name, about, footer, std::move(action));
+}
+
+CLI::App& Program::add_command(CLI::App& group, const std::string& name, const std::string& about,
+                               const std::string& footer, Action action) {
+  CLI::App* command = group.add_subcommand(name, about);
+  command->footer(footer);
+  const std::string path =
+      group.get_parent() == nullptr ? name : group.get_name() + " " + name;  // two levels at most
+  command->add_flag("--json", chosen_->json, "Report as JSON objects, one a line, on stdout");
+  command->final_callback([this, path, action = std::move(action)] {
+    chosen_->command = path;
+    chosen_->action = action;
+  });
+  return *command;
+}
+
+CLI::App& Program::add_group(const std::string& name, const std::string& about) {
+  CLI::App* group = app_->add_subcommand(name, about);
+  group->require_subcommand(0, 1);
+  return *group;
+}
+
+int Program::usage_error(const std::string& message) {
+  const std::string name = full_name(deepest(*app_));
+  console_.set_command(name);
+  console_.error(message);
+  console_.note("\"" + name + " --help\" shows how it is used");
+  return static_cast<int>(ExitStatus::usage);
+}
+
+int Program::run(int argc, const char* const* argv) {
+  try {
+    app_->parse(argc, argv);
+  } catch (const CLI::CallForVersion& version) {
+    console_.print(std::string(version.what()) + "\n");
+    return console_.flush_out() ? 0 : static_cast<int>(ExitStatus::failed);
+  } catch (const CLI::CallForHelp&) {
+    const CLI::App& about = deepest(*app_);
+    const CLI::App* parent = about.get_parent();
+    console_.print(about.help(parent == nullptr ? "" : full_name(*parent)));
+    return console_.flush_out() ? 0 : static_cast<int>(ExitStatus::failed);
+  } catch (const CLI::ParseError& error) {
+    return usage_error(error.what());
+  }
+  if (!chosen_->action) return usage_error("a command is missing");
+  return run_chosen();
+}
+
+int Program::run_chosen() {
+  console_.set_command("penstock " + chosen_->command);
+  Report report(console_.out());
+  std::string schema = chosen_->command;
+  for (char& letter : schema) {
+    if (letter == ' ') letter = '.';
+  }
+  report.set_command(schema);
+  if (chosen_->json) report.enable();
+
+  Result<ExitStatus> outcome = ExitStatus::failed;
+  try {
+    Interrupt interrupt;
+    Context context{console_, report, interrupt};
+    outcome = chosen_->action(context);
+  } catch (const std::bad_alloc&) {
+    outcome = fail("out of memory");
+  } catch (const std::exception& error) {
+    outcome = fail(std::string("unexpected: ") + error.what());
+  }
+  console_.clear_status();
+
+  ExitStatus status = ExitStatus::failed;
+  if (outcome) {
+    status = *outcome;
+    if (!report.finished()) report.finish(status, nlohmann::ordered_json::object());
+  } else {
+    status = exit_status_of(outcome.error().kind);
+    console_.error(outcome.error().message);
+    if (!report.finished()) report.finish(status, {{"error", outcome.error().message}});
+  }
+  if (!console_.flush_out()) {
+    console_.error("writing to standard output failed: is the disk full or the reader gone?");
+    if (status == ExitStatus::done) status = ExitStatus::failed;
+  }
+  return static_cast<int>(status);
+}
+
+}  // namespace penstock::cli
