@@ -1,0 +1,3 @@
+#include <mutex>
+
+#include <rte_mbuf.h>

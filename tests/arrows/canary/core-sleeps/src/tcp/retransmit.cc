@@ -1,0 +1,3 @@
+#include <chrono>
+#include <cstdint>
+#include <thread>

@@ -1,0 +1,3 @@
+#include "base/units.hh"
+#include "shard/agent.hh"
+#include "shard/mailbox.hh"

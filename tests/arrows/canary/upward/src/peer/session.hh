@@ -1,0 +1,4 @@
+#include <base/units.hh>
+
+#include "../store/cache.hh"
+#include "swarm/choker.hh"

@@ -1,0 +1,2 @@
+#include "peer/session.hh"
+#include "uring/ring.hh"

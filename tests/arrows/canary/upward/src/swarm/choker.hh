@@ -1,0 +1,1 @@
+#include "swarm/nowhere.hh"
