@@ -39,6 +39,12 @@ class SpscRing {
     return true;
   }
 
+  // Producer. Items that fit now; the consumer can only make it more.
+  [[nodiscard]] std::size_t room() const {
+    return capacity() - static_cast<std::size_t>(tail_.load(std::memory_order_relaxed) -
+                                                 head_.load(std::memory_order_acquire));
+  }
+
   // Consumer. False when empty.
   bool try_pop(T& item) {
     const std::uint64_t head = head_.load(std::memory_order_relaxed);

@@ -8,7 +8,8 @@ namespace {
 constexpr std::size_t kControlCapacity = 1024;
 }  // namespace
 
-Exchange::Exchange(std::uint16_t shard_count, std::size_t capacity) : shard_count_(shard_count) {
+Exchange::Exchange(std::uint16_t shard_count, std::size_t capacity)
+    : shard_count_(shard_count), wants_open_max_(static_cast<std::uint32_t>(capacity / 4)) {
   for (std::uint32_t i = 0; i < std::uint32_t{shard_count} * shard_count; ++i) {
     between_.push_back(
         std::make_unique<Mailbox<ShardMessage>>(i / shard_count == i % shard_count ? 1 : capacity));

@@ -17,35 +17,40 @@
 
 namespace penstock {
 
+struct ShardTorrent;  // shard/torrent_table.hh
+
 // Between shards: content whose home is elsewhere.
 struct ShardMessage {
   enum class Kind : std::uint8_t {
     want,     // to the home: `want`
     ready,    // from the home: the answer to a want; the block is pinned until `release`
     release,  // to the home: the block went out
+    fence,    // to every shard: no more wants for `leaving` will come from here (torrents.cc)
   };
   Kind kind = Kind::want;
   WantStatus status = WantStatus::ready;  // ready
   bool exposed = false;                   // release: see Store::release
   BlockWant want;                         // want: what; ready: only the token
   Block block;                            // ready, release
+  ShardTorrent* leaving = nullptr;        // fence
 };
-
-struct ShardTorrent;  // shard/torrent_table.hh
 
 // From control to a shard.
 struct ControlMessage {
   enum class Kind : std::uint8_t {
-    add_torrent,     // serve it; answered by torrent_added
-    remove_torrent,  // close its sessions and forget it; answered by torrent_removed, after which
-                     // control may free it
-    set_limits,      // `rate`: bytes per second that this shard may upload; 0: no limit
-    rescan,          // check lost pieces and files of all torrents now
-    stop,            // close all sessions; the shard's runner ends when they are gone
+    add_torrent,      // serve it; answered by torrent_added
+    remove_torrent,   // close its sessions and forget it; answered by torrent_removed, after which
+                      // control may free it
+    piece_lost,       // `value`: tell this shard's peers that the piece is not to be had
+    piece_recovered,  // `value`: … and that it is again
+    set_rate,         // `value`: bytes per second that this shard may upload; 0: no limit
+    set_peers_max,    // `value`: low half sessions at once, high half sessions from one address (0:
+                      // unlimited)
+    stop,             // close all sessions; the shard's runner ends when they are gone
   };
   Kind kind = Kind::stop;
   ShardTorrent* torrent = nullptr;
-  std::uint64_t rate = 0;
+  std::uint64_t value = 0;
 };
 
 // From a shard to control.
@@ -64,6 +69,8 @@ class Mailbox {
   bool try_send(const T& message) { return ring_.try_push(message); }
   bool try_receive(T& message) { return ring_.try_pop(message); }
   [[nodiscard]] bool empty() const { return ring_.empty(); }
+  // Sender: at least a quarter is free, so that something that isn't accounted for may go in.
+  [[nodiscard]] bool roomy() const { return ring_.room() > ring_.capacity() * 3 / 4; }
 
  private:
   SpscRing<T> ring_;
@@ -86,6 +93,8 @@ class Exchange {
   Exchange(std::uint16_t shard_count, std::size_t capacity);
 
   [[nodiscard]] std::uint16_t shard_count() const { return shard_count_; }
+  // Wants that one shard may have open at another (mail.cc: flow control).
+  [[nodiscard]] std::uint32_t wants_open_max() const { return wants_open_max_; }
   Mailbox<ShardMessage>& between(ShardId from, ShardId to) {
     return *between_[std::size_t{from.value} * shard_count_ + to.value];
   }
@@ -95,6 +104,7 @@ class Exchange {
 
  private:
   std::uint16_t shard_count_;
+  std::uint32_t wants_open_max_;
   std::vector<std::unique_ptr<Mailbox<ShardMessage>>> between_;
   std::vector<std::unique_ptr<Mailbox<ControlMessage>>> to_shard_;
   std::vector<std::unique_ptr<Mailbox<ShardReport>>> from_shard_;

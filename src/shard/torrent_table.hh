@@ -1,8 +1,9 @@
 // The torrents that a shard serves, by info-hash.
 //
-// A ShardTorrent is built by control and handed to every shard by message; a shard inserts it in its own table and answers.
-// Removal is the same the other way: control frees it only after every shard has said that nothing there refers to it, so
-// no shard ever reads a freed torrent and no lock or grace period is needed.
+// A ShardTorrent is built by control and handed to every shard by message; a shard inserts it in
+// its own table and answers. Removal is the same the other way: control frees it only after every
+// shard has said that nothing there refers to it, so no shard ever reads a freed torrent and no
+// lock or grace period is needed.
 #pragma once
 
 #include <atomic>
@@ -21,6 +22,9 @@ namespace penstock {
 struct alignas(64) TorrentCounters {
   std::atomic<std::uint64_t> uploaded{0};  // payload bytes, PIECE headers not counted
   std::atomic<std::uint32_t> peers{0};     // sessions past the handshake
+  std::uint32_t fences =
+      0;  // shards that will send no more wants for it (touched by the shard only)
+  std::uint32_t fences_sent = 0;  // shards that were told the same by this one
 
   // Single writer: a plain add, visible to readers.
   void add_uploaded(std::uint64_t n) {
@@ -30,16 +34,18 @@ struct alignas(64) TorrentCounters {
 
 struct ShardTorrent {
   std::unique_ptr<TorrentContent> content;
-  Torrent torrent;                                     // what sessions see; points into content
-  std::unique_ptr<TorrentCounters[]> counters;         // one a shard
+  Torrent torrent;                              // what sessions see; points into content
+  std::unique_ptr<TorrentCounters[]> counters;  // one a shard
 };
 
-// Open addressing, linear probing, sized once for twice the torrents allowed (each may have two info-hashes).
+// Open addressing, linear probing, sized once for twice the torrents allowed (each may have two
+// info-hashes).
 class TorrentTable {
  public:
   explicit TorrentTable(std::uint32_t torrents_max) {
     std::size_t size = 16;
-    while (size < std::size_t{torrents_max} * 4) size *= 2;
+    while (size < std::size_t{torrents_max} * 4)
+      size *= 2;
     slots_.resize(size);
   }
 
@@ -53,7 +59,8 @@ class TorrentTable {
   bool insert(const WireInfoHash& hash, ShardTorrent* torrent) {
     if ((used_ + 1) * 2 > slots_.size()) return false;
     std::size_t i = start(hash);
-    while (slots_[i].torrent != nullptr) i = (i + 1) & (slots_.size() - 1);
+    while (slots_[i].torrent != nullptr)
+      i = (i + 1) & (slots_.size() - 1);
     slots_[i] = {hash, torrent};
     ++used_;
     return true;
@@ -61,7 +68,8 @@ class TorrentTable {
   void erase(const WireInfoHash& hash) {
     const std::size_t mask = slots_.size() - 1;
     std::size_t hole = start(hash);
-    while (slots_[hole].torrent != nullptr && slots_[hole].hash != hash) hole = (hole + 1) & mask;
+    while (slots_[hole].torrent != nullptr && slots_[hole].hash != hash)
+      hole = (hole + 1) & mask;
     if (slots_[hole].torrent == nullptr) return;
     --used_;
     // Backward-shift deletion: no tombstones.
@@ -82,7 +90,8 @@ class TorrentTable {
     WireInfoHash hash;
     ShardTorrent* torrent = nullptr;
   };
-  // Info-hashes are chosen by strangers only through the operator's own torrents: the first bytes do as a hash.
+  // Info-hashes are chosen by strangers only through the operator's own torrents: the first bytes
+  // do as a hash.
   [[nodiscard]] std::size_t start(const WireInfoHash& hash) const {
     return static_cast<std::size_t>(load_be64(hash.bytes.data())) & (slots_.size() - 1);
   }

@@ -1,8 +1,10 @@
-// The blocks of one peer that are on their way out: between the session's request queue and the socket.
+// The blocks of one peer that are on their way out: between the session's request queue and the
+// socket.
 //
-// Owner: a connection while it has blocks under way; taken from a pool, empty again when given back. Slots keep the order of the
-// requests, but whatever is ready goes first; a block of which some bytes have been sent goes before all else.
-// Invariant: at most one slot is started; only `ready` slots hold pins.
+// Owner: a connection while it has blocks under way; taken from a pool, empty again when given
+// back. Slots keep the order of the requests, but whatever is ready goes first; a block of which
+// some bytes have been sent goes before all else. Invariant: at most one slot is started; only
+// `ready` slots hold pins.
 #pragma once
 
 #include <array>
@@ -22,8 +24,8 @@ struct UploadSlot {
     ready,    // pinned
   };
   State state = State::free;
-  bool cancelled = false;    // dropped when its want is answered
-  std::uint16_t home = 0;    // shard that pins it
+  bool cancelled = false;  // dropped when its want is answered
+  std::uint16_t home = 0;  // shard that pins it
   PieceIndex piece;
   std::uint32_t begin = 0;
   std::uint32_t length = 0;
@@ -34,7 +36,8 @@ struct UploadSlot {
 
 class UploadWindow {
  public:
-  static constexpr std::uint32_t kSlots = 48;  // 768 KiB: what one try_send can carry, with room for headers
+  static constexpr std::uint32_t kSlots =
+      48;  // 768 KiB: what one try_send can carry, with room for headers
   static constexpr std::uint8_t kNone = 0xff;
 
   // A free slot, appended to the order; nullptr when all are in use.

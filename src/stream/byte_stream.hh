@@ -27,8 +27,14 @@ struct ContentRef {
   std::uint64_t offset = 0;  // in the torrent's piece space, bytes
 };
 
-// Index and generation: a handle of a stream that is gone is never equal to one in use.
+// Generation (high half) and index (low half): a handle of a stream that is gone is never equal to
+// one in use.
 using StreamHandle = Strong<struct StreamHandleTag, std::uint64_t>;
+
+// Its place in the driver's table of streams, 0 … streams_max - 1, for tables beside that one.
+constexpr std::uint32_t stream_index(StreamHandle handle) {
+  return static_cast<std::uint32_t>(handle.value);
+}
 
 // A run of bytes to send.
 struct SendPart {

@@ -1,0 +1,344 @@
+// Upload planner: from a session's request queue through the store to the socket.
+//
+// Purpose: keep the socket full without queueing more than the peer can take, and hold no memory
+// for a peer that doesn't read. Algorithm: while the stream has room, requests move from the
+// session's queue into the window and are wanted; whatever is in memory goes out in one try_send,
+// ready ones first, never inside a block that has begun. After a short try_send the peer has no
+// room: every pin is let go at once, and the blocks are wanted again when the stream is writable
+// (they are most likely still in the cache). Only the block whose header has begun must be the next
+// bytes on the stream. Invariants: pins are held only between `ready` and the next try_send;
+// c.pending counts the window's pending slots.
+#include <algorithm>
+
+#include "shard/connection.hh"
+#include "shard/shard.hh"
+#include "wire/peer_wire.hh"
+
+namespace penstock {
+
+namespace {
+
+// Blocks of one peer that may wait for the disk: enough for the read scheduler to see neighbours,
+// few enough that what is read is sent before it is evicted.
+constexpr std::uint32_t kMissesMax = 32;
+// Sends of one connection before the next one's turn.
+constexpr int kRoundsMax = 4;
+// Parts that control messages may take of a batch.
+constexpr std::size_t kSmallPartsMax = 16;
+constexpr std::size_t kPartsPerBlockMax = 4;
+constexpr std::uint32_t kPieceHeaderSize = 13;  // BEP 3: length, id, index, begin
+
+}  // namespace
+
+// One try_send: what goes into it, and how to account for what of it was taken.
+struct Shard::Batch {
+  std::array<SendPart, kSendPartsMax> parts;
+  std::array<std::byte, UploadWindow::kSlots * kPieceHeaderSize> headers;
+  std::array<UploadSlot*, UploadWindow::kSlots> slots;
+  std::size_t part_count = 0;
+  std::size_t slot_count = 0;
+  std::size_t bytes = 0;
+  std::size_t small_bytes = 0;
+  bool starts_inside = false;  // slots[0] goes before the control messages
+
+  void add(const std::byte* data, std::uint32_t length, SendPart::Kind kind) {
+    parts[part_count++] = SendPart{data, length, kind};
+    bytes += length;
+  }
+  // The rest of a block, from slot.sent on.
+  void add_block(UploadSlot& slot) {
+    std::byte* header = headers.data() + slot_count * kPieceHeaderSize;
+    slots[slot_count++] = &slot;
+    std::uint32_t skip = slot.sent;
+    if (skip < kPieceHeaderSize) {
+      wire::write_piece_header(header, slot.piece.value, slot.begin, slot.length);
+      add(header + skip, kPieceHeaderSize - skip, SendPart::Kind::small);
+      skip = 0;
+    } else {
+      skip -= kPieceHeaderSize;
+    }
+    for (std::uint32_t i = 0; i < slot.block.part_count; ++i) {
+      const BlockPart& part = slot.block.parts[i];
+      if (skip >= part.length) {
+        skip -= part.length;
+        continue;
+      }
+      add(part.data + skip, part.length - skip,
+          part.hot ? SendPart::Kind::hot_slab : SendPart::Kind::slab);
+      skip = 0;
+    }
+  }
+  [[nodiscard]] bool has_room() const { return part_count + kPartsPerBlockMax <= parts.size(); }
+};
+
+Shard::Pumped Shard::pump(Instant now, Connection& c) {
+  for (int round = 0; round < kRoundsMax; ++round) {
+    if (!c.writable) return Pumped::waiting;
+    const std::uint64_t budget = rates_.available(now);
+    refill(now, c, budget);
+    if (c.doomed) return Pumped::idle;
+    Batch batch;
+    if (!compose(c, batch, budget)) return c.pending > 0 ? Pumped::waiting : Pumped::idle;
+    const SendResult result =
+        streams_.try_send(c.stream, std::span(batch.parts).first(batch.part_count));
+    settle(now, c, batch, result);
+    if (result.accepted < batch.bytes) {
+      c.writable = false;
+      unpin_all(c);
+      return Pumped::waiting;
+    }
+  }
+  return Pumped::more;
+}
+
+// Moves requests into the window, and wants what isn't wanted yet.
+void Shard::refill(Instant now, Connection& c, std::uint64_t budget) {
+  UploadWindow* window = c.window;
+  if (window != nullptr) {
+    for (std::uint32_t i = 0; i < window->size() && c.pending < kMissesMax; ++i) {
+      UploadSlot& slot = window->at(i);
+      if (slot.state != UploadSlot::State::queued) continue;
+      if (!want_slot(now, c, slot) || c.doomed) break;
+    }
+    window->compact();
+  }
+  std::uint64_t planned = window == nullptr ? 0 : window->size() * std::uint64_t{kBlockSize};
+  while (!c.doomed && c.session.request_count() > 0 && c.pending < kMissesMax && planned < budget) {
+    if (window == nullptr) {
+      window = c.window = take_window();
+      if (window == nullptr) return;
+    }
+    UploadSlot* slot = window->append();
+    if (slot == nullptr) break;
+    const Request request = c.session.pop_request();
+    slot->state = UploadSlot::State::queued;
+    slot->piece = request.piece;
+    slot->begin = request.begin;
+    slot->length = request.length;
+    planned += request.length;
+    if (!want_slot(now, c, *slot)) break;
+  }
+  if (window != nullptr) window->compact();
+}
+
+// A queued slot asks its home for the block. False: no room there now, ask again in a later cycle.
+bool Shard::want_slot(Instant now, Connection& c, UploadSlot& slot) {
+  TorrentContent& content = *c.torrent->content;
+  const ShardId home = content.home(slot.piece, exchange_.shard_count());
+  const BlockWant want{&content, slot.piece, slot.begin, slot.length, token_of(c, slot)};
+  slot.home = home.value;
+  if (home != id_) {
+    if (!open_want(home, want)) {
+      stalled_ = true;
+      return false;
+    }
+    ShardCounters::add(counters_.cross_shard_wants, 1);
+    slot.state = UploadSlot::State::pending;
+    ++c.pending;
+    return true;
+  }
+  switch (store_.want(now, want, slot.block)) {
+    case WantStatus::ready:
+      slot.state = UploadSlot::State::ready;
+      return true;
+    case WantStatus::pending:
+      slot.state = UploadSlot::State::pending;
+      ++c.pending;
+      return true;
+    case WantStatus::busy:
+      stalled_ = true;
+      return false;
+    case WantStatus::lost:
+      lose_slot(now, c, slot);
+      return true;
+  }
+  UNREACHABLE();
+}
+
+// The block is not to be had.
+void Shard::lose_slot(Instant now, Connection& c, UploadSlot& slot) {
+  const bool begun = slot.sent > 0;
+  slot.state = UploadSlot::State::free;
+  if (begun) {
+    doom(c, CloseReason::content_lost);
+  } else if (!c.session.reject(now, Request{slot.piece, slot.begin, slot.length})) {
+    doom(c, CloseReason::piece_lost);
+  }
+}
+
+// False: nothing can go out now.
+bool Shard::compose(Connection& c, Batch& batch, std::uint64_t budget) {
+  UploadWindow* window = c.window;
+  if (UploadSlot* begun = window == nullptr ? nullptr : window->begun()) {
+    if (begun->state != UploadSlot::State::ready) return false;
+    batch.add_block(*begun);
+    batch.starts_inside = true;
+  }
+  const std::size_t first = batch.part_count;
+  const std::size_t small =
+      c.session.fill_small(std::span(batch.parts).subspan(first, kSmallPartsMax));
+  for (std::size_t i = 0; i < small; ++i)
+    batch.small_bytes += batch.parts[first + i].length;
+  batch.part_count += small;
+  batch.bytes += batch.small_bytes;
+  if (window != nullptr && batch.small_bytes == c.session.small_pending()) {
+    for (std::uint32_t i = 0; i < window->size() && batch.has_room(); ++i) {
+      UploadSlot& slot = window->at(i);
+      if (slot.state != UploadSlot::State::ready || slot.sent > 0) continue;
+      if (batch.bytes >= budget) break;
+      batch.add_block(slot);
+    }
+  }
+  return batch.bytes > 0;
+}
+
+void Shard::settle(Instant now, Connection& c, const Batch& batch, const SendResult& result) {
+  std::size_t left = result.accepted;
+  std::uint64_t payload = 0;
+  const auto take_block = [&](UploadSlot& slot) {
+    const std::uint32_t whole = kPieceHeaderSize + slot.length;
+    const auto taken = static_cast<std::uint32_t>(std::min<std::size_t>(left, whole - slot.sent));
+    const std::uint32_t header_left =
+        slot.sent < kPieceHeaderSize ? kPieceHeaderSize - slot.sent : 0;
+    payload += taken > header_left ? taken - header_left : 0;
+    left -= taken;
+    slot.sent += taken;
+    slot.exposed |= result.exposed;
+    if (slot.sent == whole) {
+      let_go(slot);
+      c.session.on_block_sent(now);
+      slot.state = UploadSlot::State::free;
+    }
+  };
+  std::size_t next = 0;
+  if (batch.starts_inside) take_block(*batch.slots[next++]);
+  const std::size_t small = std::min(left, batch.small_bytes);
+  if (small > 0) c.session.on_small_sent(now, small);
+  left -= small;
+  while (left > 0) {
+    DCHECK(next < batch.slot_count);
+    take_block(*batch.slots[next++]);
+  }
+  if (c.window != nullptr) {
+    c.window->compact();
+    if (c.window->size() == 0) free_window(c);
+  }
+  ShardCounters::add(counters_.sent_bytes, result.accepted);
+  if (payload == 0) return;
+  ShardCounters::add(counters_.payload_bytes, payload);
+  if (result.exposed) ShardCounters::add(counters_.payload_bytes_by_reference, payload);
+  c.torrent->counters[id_.value].add_uploaded(payload);
+  c.uploaded += payload;
+  rates_.consume(now, payload);
+}
+
+// The peer has no room: nothing stays pinned for it.
+void Shard::unpin_all(Connection& c) {
+  if (c.window == nullptr) return;
+  for (std::uint32_t i = 0; i < c.window->size(); ++i) {
+    UploadSlot& slot = c.window->at(i);
+    if (slot.state != UploadSlot::State::ready) continue;
+    let_go(slot);
+    slot.state = UploadSlot::State::queued;
+  }
+}
+
+// Ends the slot's pin, here or at its home.
+void Shard::let_go(UploadSlot& slot) {
+  release_block(ShardId(slot.home), slot.block, slot.exposed);
+  slot.exposed = false;
+}
+
+void Shard::release_block(ShardId home, const Block& block, bool exposed) {
+  if (home == id_) {
+    store_.release(block, exposed);
+  } else {
+    post_release(home, block, exposed);
+  }
+}
+
+void Shard::on_block_ready(Instant now, const BlockReady& ready, ShardId home) {
+  const Token token = Token::unpack(ready.token);
+  Connection& c = pools_->connections[token.connection];
+  UploadSlot* slot = nullptr;
+  if (c.live && c.generation == token.generation && c.window != nullptr) {
+    slot = &c.window->by_index(token.slot);
+  }
+  if (slot == nullptr || slot->state != UploadSlot::State::pending) {
+    // The peer went away meanwhile.
+    if (ready.status == WantStatus::ready) release_block(home, ready.block, false);
+    return;
+  }
+  --c.pending;
+  if (ready.status == WantStatus::ready && !slot->cancelled && c.writable) {
+    slot->block = ready.block;
+    slot->state = UploadSlot::State::ready;
+    activate(c);
+    return;
+  }
+  if (ready.status == WantStatus::ready) release_block(home, ready.block, false);
+  if (slot->cancelled) {
+    const Request request{slot->piece, slot->begin, slot->length};
+    slot->state = UploadSlot::State::free;
+    c.session.reject(now, request);  // BEP 6: a cancelled request is answered, too
+  } else if (ready.status == WantStatus::lost) {
+    lose_slot(now, c, *slot);
+  } else {
+    slot->state = UploadSlot::State::queued;  // busy at its home, or the peer has no room now
+  }
+  c.window->compact();
+  if (c.window->size() == 0) free_window(c);
+  activate(c);
+}
+
+// The session no longer has the request: it is in the window, or it went out already.
+void Shard::on_cancel(Instant now, Connection& c, const Request& request) {
+  if (c.window == nullptr) return;
+  for (std::uint32_t i = 0; i < c.window->size(); ++i) {
+    UploadSlot& slot = c.window->at(i);
+    if (slot.piece != request.piece || slot.begin != request.begin ||
+        slot.length != request.length || slot.sent > 0 || slot.cancelled) {
+      continue;
+    }
+    drop_slot(now, c, slot);
+    break;
+  }
+  c.window->compact();
+  if (c.window->size() == 0) free_window(c);
+}
+
+// Not to be sent any more. A pending want is waited for.
+void Shard::drop_slot(Instant now, Connection& c, UploadSlot& slot) {
+  if (slot.state == UploadSlot::State::pending) {
+    slot.cancelled = true;
+    return;
+  }
+  if (slot.state == UploadSlot::State::ready) let_go(slot);
+  slot.state = UploadSlot::State::free;
+  c.session.reject(now, Request{slot.piece, slot.begin, slot.length});
+}
+
+// Choked: what has not begun isn't sent (BEP 3), and is rejected where the peer speaks BEP 6.
+void Shard::drop_unsent(Instant now, Connection& c) {
+  if (c.window == nullptr) return;
+  for (std::uint32_t i = 0; i < c.window->size(); ++i) {
+    UploadSlot& slot = c.window->at(i);
+    if (slot.sent == 0 && !slot.cancelled) drop_slot(now, c, slot);
+  }
+  c.window->compact();
+  if (c.window->size() == 0) free_window(c);
+}
+
+UploadWindow* Shard::take_window() {
+  if (pools_->free_window_count == 0) return nullptr;
+  UploadWindow* window = pools_->free_windows[--pools_->free_window_count];
+  *window = UploadWindow{};
+  return window;
+}
+
+void Shard::free_window(Connection& c) {
+  pools_->free_windows[pools_->free_window_count++] = c.window;
+  c.window = nullptr;
+}
+
+}  // namespace penstock
