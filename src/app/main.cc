@@ -1,9 +1,11 @@
 // The program: which commands there are, and what drivers they run on.
+#include "cli/check.hh"
 #include "cli/console.hh"
 #include "cli/program.hh"
 
 int main(int argc, char** argv) {
   penstock::cli::Console console;
   penstock::cli::Program program(console);
+  penstock::cli::register_check(program);
   return program.run(argc, argv);
 }
