@@ -91,6 +91,21 @@ def make(name, creator=None, folder=None):
     return dataset
 
 
+def make_demo():
+    """The files of tools/run's demonstration. The torrent is the caller's to make."""
+    folder = os.path.join(os.path.dirname(cache_folder()), "demo-1")
+    files = {
+        "README.txt": 2222,
+        "images/system.iso": 150 * MiB + 12345,
+        "images/tools.iso": 60 * MiB + 4097,
+        "measurements/2024.csv": 31 * MiB + 999,
+        "measurements/2025.csv": 14 * MiB + 1,
+        **{f"notes/{i:02}.txt": 100 + 37 * i for i in range(20)},
+    }
+    _make_files(folder, "penstock-demo", "demo", files)
+    return Dataset("demo", "v1", folder + ".torrent", folder, "penstock-demo")
+
+
 def _make_files(folder, root, seed, files):
     if os.path.exists(folder):
         return
