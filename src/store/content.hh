@@ -31,6 +31,29 @@ enum class VerifyMode : std::uint8_t {
   trust,  // what is on disk is taken as right; its checksums are kept from the first read on
 };
 
+// How a range of the piece space is kept in the cache (layout.hh builds them).
+enum class RegionKind : std::uint8_t {
+  file,  // one file, cached in extents aligned to the file: read from the disk straight into slabs
+  packed,  // a run of files smaller than an extent, with the padding between: cached as if it were
+           // one file, since a slab for each would waste most of the cache
+  zero,    // padding: on no disk and in no cache
+};
+
+struct ContentRegion {
+  std::uint64_t offset = 0;  // in the piece space, bytes
+  std::uint64_t length = 0;  // > 0
+  RegionKind kind = RegionKind::file;
+  std::uint32_t first_file = 0;
+  std::uint32_t file_count = 0;  // 0: a gap behind a file of a v2 torrent
+};
+
+// What the store of one shard keeps of a torrent at run time (shard_content.hh).
+class ShardContent;
+struct ShardContentDeleter {
+  void operator()(ShardContent* content) const;
+};
+using ShardContentPtr = std::unique_ptr<ShardContent, ShardContentDeleter>;
+
 // Region of content with one home shard: at least 4 MiB and whole pieces, so that a piece has one
 // home.
 inline constexpr std::uint64_t kHomeRegionSize = 4u << 20;
@@ -44,13 +67,19 @@ struct TorrentContent {
   std::vector<Sha1Digest> v1_pieces;    // empty: v2 only
   std::vector<Sha256Digest> v2_pieces;  // one a piece: root over the piece's leaves; empty: v1 only
   std::unique_ptr<PieceStates> pieces;
-  // Low 32 bits of XXH3 of each block of each verified piece, [piece × blocks_per_piece + block];
-  // empty until verified means nothing: only read for pieces that are verified.
+  // Low 32 bits of XXH3 of each block of each verified piece, [piece × blocks_per_piece + block],
+  // 0 standing for "none known" (a block whose checksum is 0 has 1 instead). Only meaningful for
+  // pieces that are verified.
   std::unique_ptr<std::uint32_t[]> block_checksums;
   std::uint32_t blocks_per_piece = 0;
-  // Facts of each file when its pieces were verified; written by control before publication, then
-  // by home shards through the store's file table only.
+  // Facts of each file when its pieces were verified, as control knew them before publication
+  // (size 0 and inode 0: none known). What the shards learnt since is in shard_state.
   std::vector<FileFacts> verified_facts;
+  // The whole piece space, in order, without gaps; and the first region that each piece touches.
+  std::vector<ContentRegion> regions;
+  std::vector<std::uint32_t> first_region;
+  // One a shard, built by control (make_content), then used by that shard's store only.
+  std::vector<ShardContentPtr> shard_state;
 
   // The shard whose store holds this piece.
   [[nodiscard]] ShardId home(PieceIndex piece, std::uint32_t shard_count) const;

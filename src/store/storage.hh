@@ -54,6 +54,7 @@ struct StorageOp {
     check,  // pool, path → facts of what is there now, without opening it
     read,   // file, offset, segments → bytes
     close,  // file
+    renew,  // segments → fresh zero pages in their place; nothing is read, never fails
   };
   struct Segment {
     std::byte* data = nullptr;

@@ -24,6 +24,7 @@
 namespace penstock {
 
 struct StoreLimits {
+  ShardId shard;                                    // whose store this is
   std::uint32_t wants_max = 8192;                   // wants pending at once
   std::uint32_t reads_in_flight_max = 64;           // StorageOps of kind read
   std::uint32_t open_files_max = 4096;              // handles kept open
