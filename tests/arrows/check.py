@@ -16,7 +16,7 @@ CORE = ["base", "wire", "crypto", "stream", "transport", "tcp", "utp", "net", "p
 ALLOWED = {
     "base": [],
     "wire": ["base"],
-    "crypto": ["base"],
+    "crypto": ["base", "wire"],
     "stream": ["base"],
     "transport": ["base", "wire"],
     "tcp": ["base", "wire", "stream", "transport"],
