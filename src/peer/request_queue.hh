@@ -1,0 +1,136 @@
+// Requests in the order they came, in pages of a pool that all sessions of a shard share, so that
+// a session without requests holds no memory.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/assert.hh"
+#include "base/strong.hh"
+
+namespace penstock {
+
+// A block or a part of one, as REQUEST, CANCEL and REJECT name it.
+struct Request {
+  PieceIndex piece;
+  std::uint32_t begin = 0;   // in the piece, bytes
+  std::uint32_t length = 0;  // bytes, 1 … kBlockSize
+
+  bool operator==(const Request&) const = default;
+};
+
+inline constexpr std::uint32_t kPageNone = 0xffffffff;
+// Bytes that a page holds. Also the longest extended message that is read as a whole.
+inline constexpr std::size_t kSessionPageSize = 1008;
+
+// Pages for the queues of sessions and for the few messages that must be assembled.
+//
+// Owner: the shard; outlives its sessions. All memory is taken by the constructor.
+class SessionPages {
+ public:
+  explicit SessionPages(std::uint32_t count)
+      : pages_(std::make_unique<Page[]>(count)), count_(count), free_count_(count) {
+    for (std::uint32_t i = 0; i < count; ++i)
+      pages_[i].next = i + 1 < count ? i + 1 : kPageNone;
+    free_ = count > 0 ? 0 : kPageNone;
+  }
+
+  // kPageNone when all are in use.
+  std::uint32_t take() {
+    const std::uint32_t page = free_;
+    if (page == kPageNone) return page;
+    free_ = pages_[page].next;
+    pages_[page].next = kPageNone;
+    --free_count_;
+    return page;
+  }
+  void give_back(std::uint32_t page) {
+    DCHECK(page < count_ && free_count_ < count_);
+    pages_[page].next = free_;
+    free_ = page;
+    ++free_count_;
+  }
+  [[nodiscard]] std::byte* bytes(std::uint32_t page) { return pages_[page].bytes.data(); }
+  [[nodiscard]] const std::byte* bytes(std::uint32_t page) const {
+    return pages_[page].bytes.data();
+  }
+  [[nodiscard]] std::uint32_t& next(std::uint32_t page) { return pages_[page].next; }
+  [[nodiscard]] std::uint32_t next(std::uint32_t page) const { return pages_[page].next; }
+  [[nodiscard]] std::uint32_t free_count() const { return free_count_; }
+  [[nodiscard]] std::uint32_t count() const { return count_; }
+
+ private:
+  struct alignas(16) Page {
+    std::array<std::byte, kSessionPageSize> bytes;
+    std::uint32_t next;
+  };
+  std::unique_ptr<Page[]> pages_;
+  std::uint32_t count_;
+  std::uint32_t free_count_;
+  std::uint32_t free_ = kPageNone;
+};
+
+// A queue in such pages. It doesn't know its pool (16 bytes a queue and session): the caller hands
+// it in, always the same. Removing from the middle leaves a hole (length 0) that is skipped.
+//
+// Invariants: size() entries aren't holes; the front is no hole; an empty queue holds no page.
+class RequestQueue {
+ public:
+  static constexpr std::uint32_t kPerPage = kSessionPageSize / sizeof(Request);
+
+  [[nodiscard]] std::uint32_t size() const { return size_; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+
+  // False when the pool is empty.
+  bool push(SessionPages& pages, const Request& request) {
+    if (tail_ == kPageNone || tail_at_ == kPerPage) {
+      if (!grow(pages)) return false;
+    }
+    entries(pages, tail_)[tail_at_++] = request;
+    ++size_;
+    return true;
+  }
+  // The oldest; not empty.
+  [[nodiscard]] const Request& front(const SessionPages& pages) const {
+    DCHECK(size_ > 0);
+    return entries(pages, head_)[head_at_];
+  }
+  void pop(SessionPages& pages) {
+    DCHECK(size_ > 0);
+    --size_;
+    ++head_at_;
+    skip_holes(pages);
+  }
+  // Takes out the oldest equal entry; false when there is none.
+  bool remove(SessionPages& pages, const Request& request);
+  [[nodiscard]] bool contains(const SessionPages& pages, const Request& request) const;
+  void clear(SessionPages& pages);
+  // Appends all entries of `other`, which is empty afterwards. False when the pool ran out (then
+  // what did not fit is still in `other`).
+  bool take_all(SessionPages& pages, RequestQueue& other);
+  // The index-th entry from the front, index < size().
+  [[nodiscard]] const Request& at(const SessionPages& pages, std::uint32_t index) const;
+  // Aborts unless the invariants hold.
+  void validate(const SessionPages& pages) const;
+  [[nodiscard]] std::uint32_t page_count(const SessionPages& pages) const;
+
+ private:
+  static Request* entries(SessionPages& pages, std::uint32_t page) {
+    return reinterpret_cast<Request*>(pages.bytes(page));
+  }
+  static const Request* entries(const SessionPages& pages, std::uint32_t page) {
+    return reinterpret_cast<const Request*>(pages.bytes(page));
+  }
+  bool grow(SessionPages& pages);
+  void skip_holes(SessionPages& pages);
+
+  std::uint32_t head_ = kPageNone;
+  std::uint32_t tail_ = kPageNone;
+  std::uint16_t head_at_ = 0;
+  std::uint16_t tail_at_ = 0;
+  std::uint32_t size_ = 0;
+};
+
+}  // namespace penstock
