@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Fails when an #include under src/ or drivers/ is an arrow that the architecture does not have. See README.md.
+"""Fails when an #include under src/ or drivers/ is an arrow that the architecture does not have.
+See README.md.
 
-usage: check.py [TREE]      the tree (default: this repository), then every canary, each of which must fail
+usage: check.py [TREE]      the tree (default: this repository), then every canary: each must fail
        check.py --only TREE just that tree
 """
 
@@ -10,9 +11,22 @@ import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CORE = ["base", "wire", "crypto", "stream", "transport", "tcp", "utp", "net", "peer", "swarm", "store"]
+CORE = [
+    "base",
+    "wire",
+    "crypto",
+    "stream",
+    "transport",
+    "tcp",
+    "utp",
+    "net",
+    "peer",
+    "swarm",
+    "store",
+]
 
-# Module -> what it may include besides itself: modules, or single headers where only those are meant.
+# Module -> what it may include besides itself: modules, or single headers where only those are
+# meant.
 ALLOWED = {
     "base": [],
     "wire": ["base"],
@@ -26,8 +40,25 @@ ALLOWED = {
     "peer": ["base", "wire", "stream", "crypto", "swarm"],
     "net": ["base", "wire", "stream", "tcp", "utp"],
     "shard": CORE,
-    "discovery": ["base", "wire", "crypto", "swarm", "store", "shard/mailbox.hh", "shard/counters.hh"],
-    "control": ["base", "wire", "crypto", "swarm", "store", "shard/mailbox.hh", "shard/counters.hh", "discovery"],
+    "discovery": [
+        "base",
+        "wire",
+        "crypto",
+        "swarm",
+        "store",
+        "shard/mailbox.hh",
+        "shard/counters.hh",
+    ],
+    "control": [
+        "base",
+        "wire",
+        "crypto",
+        "swarm",
+        "store",
+        "shard/mailbox.hh",
+        "shard/counters.hh",
+        "discovery",
+    ],
     "cli": ["control", "discovery", "wire", "crypto", "store", "base"],
 }
 # The seam that a driver implements: that header and what it includes.
@@ -35,9 +66,12 @@ SEAMS = {"nic_": "net/nic_port.hh", "stream_": "stream/byte_stream.hh", "disk_":
 
 # What only drivers, discovery, control, cli and app may touch: kernel, threads, time.
 OUTSIDE_CORE = re.compile(
-    r"rte_.*|liburing(\.h|/.*)|linux/(io_uring|if_.*|tcp|udp|sockios)\.h|sys/(socket|un|epoll|eventfd|timerfd|select|poll)\.h"
-    r"|poll\.h|netinet/.*|netdb\.h|arpa/inet\.h|net/if\.h|ifaddrs\.h|pthread\.h|threads\.h|time\.h|sys/time\.h|ctime"
-    r"|thread|stop_token|chrono|mutex|shared_mutex|condition_variable|future|semaphore|latch|barrier")
+    r"rte_.*|liburing(\.h|/.*)|linux/(io_uring|if_.*|tcp|udp|sockios)\.h"
+    r"|sys/(socket|un|epoll|eventfd|timerfd|select|poll|time)\.h"
+    r"|poll\.h|netinet/.*|netdb\.h|arpa/inet\.h|net/if\.h|ifaddrs\.h|pthread\.h|threads\.h"
+    r"|time\.h|ctime|chrono|thread|stop_token|mutex|shared_mutex|condition_variable|future"
+    r"|semaphore|latch|barrier"
+)
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 
 
@@ -51,7 +85,9 @@ def sources(tree):
 
 
 def module(path):
-    """("src", module) or ("drivers", driver) of a path in the tree; None for a file that lies in neither."""
+    """("src", module) or ("drivers", driver) of a path in the tree; None for a file that lies in
+    neither.
+    """
     parts = path.split("/")
     return (parts[0], parts[1]) if len(parts) > 2 and parts[0] in ("src", "drivers") else None
 
@@ -63,7 +99,9 @@ class Tree:
         for path in sources(root):
             with open(os.path.join(root, path), encoding="utf-8", errors="replace") as file:
                 text = file.read()
-            self.includes[path] = [(text.count("\n", 0, m.start()) + 1, m[1], m[2]) for m in INCLUDE.finditer(text)]
+            self.includes[path] = [
+                (text.count("\n", 0, m.start()) + 1, m[1], m[2]) for m in INCLUDE.finditer(text)
+            ]
 
     def resolve(self, path, name):
         """The file of the tree that `path` means by `name`, or None: it is not the tree's."""
@@ -80,7 +118,9 @@ class Tree:
             path = todo.pop()
             if path in self.includes and path not in found:
                 found.add(path)
-                todo += filter(None, (self.resolve(path, name) for _, _, name in self.includes[path]))
+                todo += filter(
+                    None, (self.resolve(path, name) for _, _, name in self.includes[path])
+                )
         return found
 
     def violations(self):
@@ -112,7 +152,9 @@ class Tree:
         if this not in ALLOWED:
             return f"module {this} is not in the table of tests/arrows/check.py"
         other_top, other = module(target)
-        if other_top == "src" and (other in ALLOWED[this] or target[len("src/"):] in ALLOWED[this]):
+        if other_top == "src" and (
+            other in ALLOWED[this] or target[len("src/") :] in ALLOWED[this]
+        ):
             return ""
         return f"{this} may not include {target}"
 
@@ -123,7 +165,8 @@ class Tree:
         seam = next((header for prefix, header in SEAMS.items() if driver.startswith(prefix)), None)
         if seam and target in self.behind(os.path.join("src", seam)):
             return ""
-        return f"drivers/{driver} may not include {target}: only its seam ({seam}), base, wire and drivers/uring"
+        allowed = f"only its seam ({seam}), base, wire and drivers/uring"
+        return f"drivers/{driver} may not include {target}: {allowed}"
 
 
 def check(root):
@@ -136,7 +179,9 @@ def check(root):
 
 
 def check_canaries():
-    """Each canary must fail, with exactly the faults that its file `expected` lists. Returns passed, failed."""
+    """Each canary must fail, with exactly the faults that its file `expected` lists. Returns
+    passed, failed.
+    """
     passed = failed = 0
     folder = os.path.join(HERE, "canary")
     for name in sorted(os.listdir(folder)):
@@ -147,8 +192,12 @@ def check_canaries():
             passed += 1
         else:
             failed += 1
-            print(f"canary {name} sings wrongly:", *(f"  expected {e}" for e in expected),
-                  *(f"  found    {f}" for f in found), sep="\n")
+            print(
+                f"canary {name} sings wrongly:",
+                *(f"  expected {e}" for e in expected),
+                *(f"  found    {f}" for f in found),
+                sep="\n",
+            )
     return passed, failed
 
 

@@ -1,21 +1,25 @@
-"""Bencode (BEP 3), just enough to read a .torrent and to give it another tracker without touching its info bytes."""
+"""Bencode (BEP 3), just enough to read a .torrent and to give it another tracker without touching
+its info bytes.
+"""
 
 
 def decode(data, at=0):
-    """The value at `at` and the offset behind it. Raises ValueError or IndexError on anything malformed."""
-    head = data[at:at + 1]
+    """The value at `at` and the offset behind it. Raises ValueError or IndexError on anything
+    malformed.
+    """
+    head = data[at : at + 1]
     if head == b"i":
         end = data.index(b"e", at)
-        return int(data[at + 1:end]), end + 1
+        return int(data[at + 1 : end]), end + 1
     if head == b"l":
         items, at = [], at + 1
-        while data[at:at + 1] != b"e":
+        while data[at : at + 1] != b"e":
             item, at = decode(data, at)
             items.append(item)
         return items, at + 1
     if head == b"d":
         items, at = {}, at + 1
-        while data[at:at + 1] != b"e":
+        while data[at : at + 1] != b"e":
             key, at = decode(data, at)
             items[key], at = decode(data, at)
         return items, at + 1
@@ -23,7 +27,7 @@ def decode(data, at=0):
     end = colon + 1 + int(data[at:colon])
     if end > len(data):
         raise ValueError("string runs over the end")
-    return data[colon + 1:end], end
+    return data[colon + 1 : end], end
 
 
 def _spans(data):
@@ -31,7 +35,7 @@ def _spans(data):
     if data[:1] != b"d":
         raise ValueError("not a dictionary")
     spans, at = {}, 1
-    while data[at:at + 1] != b"e":
+    while data[at : at + 1] != b"e":
         key, at = decode(data, at)
         _, end = decode(data, at)
         spans[key] = data[at:end]
@@ -45,7 +49,9 @@ def _string(text):
 
 
 def with_tracker(torrent, url):
-    """The same .torrent with `url` as its only tracker; the info dictionary keeps its bytes, so its hash."""
+    """The same .torrent with `url` as its only tracker; the info dictionary keeps its bytes, so
+    its hash.
+    """
     spans = _spans(torrent)
     for key in (b"announce-list", b"nodes", b"url-list", b"httpseeds"):
         spans.pop(key, None)

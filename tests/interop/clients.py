@@ -1,9 +1,10 @@
 """The stock clients of the matrix, each in a profile folder of its own.
 
-A client is constructed with a torrent, a peer and a folder; `start()` makes it fetch, `complete()` tells whether it says
-that it has all, `stop()` ends it. After a stop, `start()` goes on with the same profile. Peers are found without DHT, LSD,
-PEX or port mapping: told directly where the client allows it, else by a tracker that knows nobody else. Everything
-else (encryption policy, request depth, ...) stays as the client ships it: those are the clients that a seed meets.
+A client is constructed with a torrent, a peer and a folder; `start()` makes it fetch, `complete()`
+tells whether it says that it has all, `stop()` ends it. After a stop, `start()` goes on with the
+same profile. Peers are found without DHT, LSD, PEX or port mapping: told directly where the client
+allows it, else by a tracker that knows nobody else. Everything else (encryption policy, request
+depth, ...) stays as the client ships it: those are the clients that a seed meets.
 """
 
 import http.client
@@ -81,18 +82,36 @@ class Client:
         self.tracker.close()
 
     def run(self, *command, **options):
-        environment = {"HOME": self.folder, "XDG_CONFIG_HOME": self.folder, "XDG_DATA_HOME": self.folder,
-                       "no_proxy": "*"}
-        self.process = support.Process(self.name, list(command), self.folder, environment=environment, **options)
+        environment = {
+            "HOME": self.folder,
+            "XDG_CONFIG_HOME": self.folder,
+            "XDG_DATA_HOME": self.folder,
+            "no_proxy": "*",
+        }
+        self.process = support.Process(
+            self.name, list(command), self.folder, environment=environment, **options
+        )
 
 
 class Aria2(Client):
     name, program = "aria2", "aria2c"
 
     def start(self):
-        self.run("aria2c", "--no-conf", f"--dir={self.downloads}", f"--listen-port={self.port}", "--enable-dht=false",
-                 "--enable-dht6=false", "--enable-peer-exchange=false", "--bt-enable-lpd=false", "--seed-time=0",
-                 "--file-allocation=none", "--summary-interval=1", "--check-certificate=false", self.torrent)
+        self.run(
+            "aria2c",
+            "--no-conf",
+            f"--dir={self.downloads}",
+            f"--listen-port={self.port}",
+            "--enable-dht=false",
+            "--enable-dht6=false",
+            "--enable-peer-exchange=false",
+            "--bt-enable-lpd=false",
+            "--seed-time=0",
+            "--file-allocation=none",
+            "--summary-interval=1",
+            "--check-certificate=false",
+            self.torrent,
+        )
 
     def complete(self):
         if self.process.poll() == 0:
@@ -119,8 +138,18 @@ class Libtorrent(Client):
         return ""
 
     def start(self):
-        self.run(sys.executable, os.path.join(HERE, "libtorrent_peer.py"), "fetch", self.dataset.torrent,
-                 "--data", self.downloads, "--listen", f"{support.address()}:{self.port}", "--peer", self.peer)
+        self.run(
+            sys.executable,
+            os.path.join(HERE, "libtorrent_peer.py"),
+            "fetch",
+            self.dataset.torrent,
+            "--data",
+            self.downloads,
+            "--listen",
+            f"{support.address()}:{self.port}",
+            "--peer",
+            self.peer,
+        )
 
     def complete(self):
         with open(self.process.log, "rb") as log:
@@ -139,8 +168,14 @@ class Webtorrent(Client):
         return super().lacking()
 
     def start(self):
-        self.run("node", os.path.join(HERE, "webtorrent", "fetch.js"), self.dataset.torrent, self.downloads, self.peer,
-                 str(self.port))
+        self.run(
+            "node",
+            os.path.join(HERE, "webtorrent", "fetch.js"),
+            self.dataset.torrent,
+            self.downloads,
+            self.peer,
+            str(self.port),
+        )
 
     def complete(self):
         with open(self.process.log, "rb") as log:
@@ -148,7 +183,9 @@ class Webtorrent(Client):
 
 
 class Transmission(Client):
-    """transmission-daemon, driven by its RPC. It never connects to loopback addresses: it needs the run's namespace."""
+    """transmission-daemon, driven by its RPC. It never connects to loopback addresses: it needs
+    the run's namespace.
+    """
 
     name, program = "transmission", "transmission-daemon"
     makes_empty_files = False
@@ -156,7 +193,9 @@ class Transmission(Client):
     @classmethod
     def lacking(cls):
         if support.address().startswith("127."):
-            return "transmission needs an own network namespace (unshare), which this machine refuses"
+            return (
+                "transmission needs an own network namespace (unshare), which this machine refuses"
+            )
         return super().lacking()
 
     def prepare(self):
@@ -164,12 +203,24 @@ class Transmission(Client):
         self.session_id = ""
         self.added = False
         with open(os.path.join(self.folder, "settings.json"), "w") as file:
-            json.dump({
-                "download-dir": self.downloads, "incomplete-dir-enabled": False, "dht-enabled": False,
-                "lpd-enabled": False, "pex-enabled": False, "utp-enabled": False, "port-forwarding-enabled": False,
-                "peer-port": self.port, "rpc-port": self.rpc_port, "rpc-bind-address": "127.0.0.1",
-                "rpc-whitelist-enabled": False, "rpc-authentication-required": False, "preallocation": 0,
-            }, file)
+            json.dump(
+                {
+                    "download-dir": self.downloads,
+                    "incomplete-dir-enabled": False,
+                    "dht-enabled": False,
+                    "lpd-enabled": False,
+                    "pex-enabled": False,
+                    "utp-enabled": False,
+                    "port-forwarding-enabled": False,
+                    "peer-port": self.port,
+                    "rpc-port": self.rpc_port,
+                    "rpc-bind-address": "127.0.0.1",
+                    "rpc-whitelist-enabled": False,
+                    "rpc-authentication-required": False,
+                    "preallocation": 0,
+                },
+                file,
+            )
 
     def start(self):
         self.run("transmission-daemon", "--foreground", "--log-info", "--config-dir", self.folder)
@@ -183,8 +234,11 @@ class Transmission(Client):
     def call(self, method, **arguments):
         """The answer's arguments; None while the daemon can't be reached."""
         body = json.dumps({"method": method, "arguments": arguments}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.rpc_port}/transmission/rpc", body,
-                                         {"X-Transmission-Session-Id": self.session_id})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.rpc_port}/transmission/rpc",
+            body,
+            {"X-Transmission-Session-Id": self.session_id},
+        )
         try:
             with _HTTP.open(request, timeout=5) as answer:
                 answer = json.load(answer)
@@ -196,12 +250,19 @@ class Transmission(Client):
             return None
 
     def complete(self):
-        answer = self.call("torrent-get", fields=["leftUntilDone", "metadataPercentComplete", "errorString", "status"])
+        answer = self.call(
+            "torrent-get",
+            fields=["leftUntilDone", "metadataPercentComplete", "errorString", "status"],
+        )
         if not answer or not answer["torrents"]:
             return False
         torrent = answer["torrents"][0]
         checking = torrent["status"] in (1, 2)
-        return not checking and torrent["metadataPercentComplete"] == 1 and torrent["leftUntilDone"] == 0
+        return (
+            not checking
+            and torrent["metadataPercentComplete"] == 1
+            and torrent["leftUntilDone"] == 0
+        )
 
 
 class Qbittorrent(Client):
@@ -216,7 +277,8 @@ class Qbittorrent(Client):
         folder = os.path.join(self.folder, "qBittorrent", "config")
         os.makedirs(folder)
         with open(os.path.join(folder, "qBittorrent.conf"), "w") as file:
-            file.write(f"""[BitTorrent]
+            file.write(
+                f"""[BitTorrent]
 Session\\DHTEnabled=false
 Session\\LSDEnabled=false
 Session\\PeXEnabled=false
@@ -235,7 +297,8 @@ WebUI\\Address=127.0.0.1
 WebUI\\LocalHostAuth=false
 WebUI\\Port={self.web_port}
 WebUI\\UseUPnP=false
-""")
+"""
+            )
 
     def start(self):
         self.run("qbittorrent-nox", f"--profile={self.folder}", f"--webui-port={self.web_port}")
@@ -254,23 +317,37 @@ WebUI\\UseUPnP=false
     def add_peer(self):
         # Its own name for a torrent: for a hybrid one that isn't the hash of v1.
         torrent = self.entry()
-        return torrent and self.call("torrents/addPeers", hashes=torrent["hash"], peers=self.peer) is not None
+        return (
+            torrent
+            and self.call("torrents/addPeers", hashes=torrent["hash"], peers=self.peer) is not None
+        )
 
     def call(self, path, **form):
         """The answer's body; None while the program can't be reached or answers with an error."""
         data = urllib.parse.urlencode(form).encode() if form else None
-        return self._open(urllib.request.Request(f"http://127.0.0.1:{self.web_port}/api/v2/{path}", data))
+        return self._open(
+            urllib.request.Request(f"http://127.0.0.1:{self.web_port}/api/v2/{path}", data)
+        )
 
     def upload(self, path, torrent, **fields):
         boundary = "----------------penstock"
-        parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode()
-                 for k, v in fields.items()]
-        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="torrents"; filename="t.torrent"\r\n'
-                     "Content-Type: application/x-bittorrent\r\n\r\n".encode() + torrent + b"\r\n")
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode()
+            for k, v in fields.items()
+        ]
+        parts.append(
+            f"--{boundary}\r\n"
+            'Content-Disposition: form-data; name="torrents"; filename="t.torrent"\r\n'
+            "Content-Type: application/x-bittorrent\r\n\r\n".encode() + torrent + b"\r\n"
+        )
         parts.append(f"--{boundary}--\r\n".encode())
-        answer = self._open(urllib.request.Request(
-            f"http://127.0.0.1:{self.web_port}/api/v2/{path}", b"".join(parts),
-            {"Content-Type": f"multipart/form-data; boundary={boundary}"}))
+        answer = self._open(
+            urllib.request.Request(
+                f"http://127.0.0.1:{self.web_port}/api/v2/{path}",
+                b"".join(parts),
+                {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+            )
+        )
         if not answer or b"Ok" not in answer:
             raise support.Failure(f"qBittorrent refuses the torrent: {answer}")
 
@@ -291,7 +368,12 @@ WebUI\\UseUPnP=false
         # A lost peer is not tried again for a minute unless it is named again.
         if torrent["state"] == "stalledDL":
             self.add_peer()
-        return torrent["progress"] == 1 and torrent["state"] in ("uploading", "stalledUP", "forcedUP", "queuedUP")
+        return torrent["progress"] == 1 and torrent["state"] in (
+            "uploading",
+            "stalledUP",
+            "forcedUP",
+            "queuedUP",
+        )
 
 
 class Rtorrent(Client):
@@ -306,7 +388,8 @@ class Rtorrent(Client):
         self.scgi_port = support.free_port()
         self.rc = os.path.join(self.folder, "rtorrent.rc")
         with open(self.rc, "w") as file:
-            file.write(f"""directory.default.set = {self.downloads}
+            file.write(
+                f"""directory.default.set = {self.downloads}
 session.path.set = {self.session}
 network.port_range.set = {self.port}-{self.port}
 network.port_random.set = no
@@ -314,7 +397,8 @@ dht.mode.set = disable
 protocol.pex.set = no
 trackers.use_udp.set = no
 network.scgi.open_port = 127.0.0.1:{self.scgi_port}
-""")
+"""
+            )
         self.loaded = False
 
     def start(self):
@@ -326,7 +410,9 @@ network.scgi.open_port = 127.0.0.1:{self.scgi_port}
             os.close(slave)
         threading.Thread(target=_drain, args=(master,), daemon=True).start()
         deadline = support.Deadline(15)
-        deadline.wait_until(lambda: self.call("system.client_version"), "rtorrent's SCGI", self.process)
+        deadline.wait_until(
+            lambda: self.call("system.client_version"), "rtorrent's SCGI", self.process
+        )
         if not self.loaded:
             self.call("load.start_verbose", "", self.torrent)
             self.loaded = True
@@ -368,4 +454,7 @@ def _drain(descriptor):
         os.close(descriptor)
 
 
-ALL = {client.name: client for client in (Aria2, Libtorrent, Qbittorrent, Rtorrent, Transmission, Webtorrent)}
+ALL = {
+    client.name: client
+    for client in (Aria2, Libtorrent, Qbittorrent, Rtorrent, Transmission, Webtorrent)
+}

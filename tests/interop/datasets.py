@@ -26,12 +26,17 @@ class Dataset:
     def size(self):
         if os.path.isfile(self.source):
             return os.path.getsize(self.source)
-        return sum(os.path.getsize(os.path.join(parent, name))
-                   for parent, _, names in os.walk(self.source) for name in names)
+        return sum(
+            os.path.getsize(os.path.join(parent, name))
+            for parent, _, names in os.walk(self.source)
+            for name in names
+        )
 
 
 def _odd_files():
-    """Sizes around block and piece borders, an empty file, names outside ASCII, many files much smaller than a piece."""
+    """Sizes around block and piece borders, an empty file, names outside ASCII, many files much
+    smaller than a piece.
+    """
     files = {
         "empty.dat": 0,
         "one byte": 1,
@@ -57,13 +62,17 @@ _KINDS = {
     "single": ("v1", 1 * MiB, lambda: {None: 48 * MiB + 12345}),
     "v2": ("v2", 128 * KiB, _odd_files),
     "hybrid": ("hybrid", 256 * KiB, _odd_files),
-    "large": ("v1", 512 * KiB, lambda: {"a.bin": 40 * MiB + 11, "b.bin": 31 * MiB + 4095, "c": 8 * MiB}),
+    "large": (
+        "v1",
+        512 * KiB,
+        lambda: {"a.bin": 40 * MiB + 11, "b.bin": 31 * MiB + 4095, "c": 8 * MiB},
+    ),
 }
 NAMES = list(_KINDS)
 
 
 def version(name):
-    """"v1", "v2" or "hybrid", without making the dataset."""
+    """ "v1", "v2" or "hybrid", without making the dataset."""
     return _KINDS[name][0]
 
 
@@ -73,7 +82,9 @@ def cache_folder():
 
 
 def make(name, creator=None, folder=None):
-    """Makes the dataset, or finds it made. `creator` is the penstock program; None: libtorrent makes the torrent."""
+    """Makes the dataset, or finds it made. `creator` is the penstock program; None: libtorrent
+    makes the torrent.
+    """
     version, piece_size, files = _KINDS[name]
     folder = folder or cache_folder()
     root = f"penstock-{name}" if None not in files() else f"penstock-{name}.bin"
@@ -83,8 +94,20 @@ def make(name, creator=None, folder=None):
     if creator:
         # Always anew: this is a program under test. The rename keeps readers in other cells whole.
         partial = f"{torrent}.{os.getpid()}"
-        subprocess.run([creator, "create", dataset.source, "-o", partial, f"--{version}",
-                        "--piece-size", f"{piece_size // KiB}KiB"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [
+                creator,
+                "create",
+                dataset.source,
+                "-o",
+                partial,
+                f"--{version}",
+                "--piece-size",
+                f"{piece_size // KiB}KiB",
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         os.rename(partial, torrent)
     elif not os.path.exists(torrent):
         _create_with_libtorrent(dataset, piece_size)
@@ -127,7 +150,9 @@ def _make_files(folder, root, seed, files):
 def _create_with_libtorrent(dataset, piece_size):
     import libtorrent as lt
 
-    flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}[dataset.version]
+    flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only, "hybrid": 0}[
+        dataset.version
+    ]
     storage = lt.file_storage()
     lt.add_files(storage, dataset.source)
     torrent = lt.create_torrent(storage, piece_size, flags)

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""libtorrent as a seed or as a client, in a process of its own. Talks in JSON lines on stdout; SIGTERM ends it."""
+"""libtorrent as a seed or as a client, in a process of its own. Talks in JSON lines on stdout;
+SIGTERM ends it.
+"""
 
 import argparse
 import json
@@ -9,10 +11,17 @@ import sys
 import libtorrent as lt
 
 SETTINGS = {
-    "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
-    "enable_outgoing_utp": False, "enable_incoming_utp": False, "allow_multiple_connections_per_ip": True,
-    "alert_mask": lt.alert.category_t.status_notification | lt.alert.category_t.error_notification
-    | lt.alert.category_t.peer_notification | lt.alert.category_t.connect_notification,
+    "enable_dht": False,
+    "enable_lsd": False,
+    "enable_upnp": False,
+    "enable_natpmp": False,
+    "enable_outgoing_utp": False,
+    "enable_incoming_utp": False,
+    "allow_multiple_connections_per_ip": True,
+    "alert_mask": lt.alert.category_t.status_notification
+    | lt.alert.category_t.error_notification
+    | lt.alert.category_t.peer_notification
+    | lt.alert.category_t.connect_notification,
 }
 stopping = False
 
@@ -43,7 +52,9 @@ def main():
     parameters.ti = lt.torrent_info(options.torrent)
     parameters.save_path = options.data
     parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
-    parameters.flags |= lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
+    parameters.flags |= (
+        lt.torrent_flags.disable_dht | lt.torrent_flags.disable_lsd | lt.torrent_flags.disable_pex
+    )
     if options.role == "seed":
         parameters.flags |= lt.torrent_flags.seed_mode
     torrent = session.add_torrent(parameters)
@@ -66,13 +77,19 @@ def main():
             sys.exit(1)
         if status.state in checking:
             continue
-        if options.role == "seed" and not announced and status.is_seeding and session.is_listening():
+        if (
+            options.role == "seed"
+            and not announced
+            and status.is_seeding
+            and session.is_listening()
+        ):
             announced = True
             say("listening", port=session.listen_port())
         if peer and not status.is_seeding and status.num_peers == 0:
             torrent.connect_peer(peer)
         if options.role == "fetch" and status.is_seeding and not finished:
-            # What is_seeding counts may still be on its way to the disk; the alert comes behind the last write.
+            # What is_seeding counts may still be on its way to the disk; the alert comes behind the
+            # last write.
             finished = True
             torrent.flush_cache()
             say("complete", bytes=status.total_done)

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""Fetches datasets from a seed with stock BitTorrent clients and compares every byte. See README.md."""
+"""Fetches datasets from a seed with stock BitTorrent clients and compares every byte. See
+README.md.
+"""
 
 import argparse
 import concurrent.futures
@@ -30,10 +32,13 @@ class Cell:
     dataset: str
     shards: int = 1
     disable: str = ""
+    creator: str = "libtorrent"  # who made the .torrent
 
     def __str__(self):
         disabled = f" without {self.disable}" if self.disable else ""
-        return f"{self.kind} {'+'.join(self.clients)} {self.dataset} shards={self.shards}{disabled}"
+        made = f" made by {self.creator}" if self.creator != "libtorrent" else ""
+        who = "+".join(self.clients)
+        return f"{self.kind} {who} {self.dataset} shards={self.shards}{disabled}{made}"
 
 
 class Runner:
@@ -42,22 +47,25 @@ class Runner:
         self.end = time.monotonic() + options.budget
         self.datasets = {}
 
-    def dataset(self, name):
-        return self.datasets[name]
-
     def prepare(self, cells):
-        for name in dict.fromkeys(cell.dataset for cell in cells):
-            creator = self.options.seed_program if self.options.creator == "penstock" else None
-            self.datasets[name] = datasets.make(name, creator)
+        for name, creator in dict.fromkeys((cell.dataset, cell.creator) for cell in cells):
+            program = self.options.seed_program if creator == "penstock" else None
+            self.datasets[name, creator] = datasets.make(name, program)
 
     def seed(self, cell, folder):
         limit = RESUME_LIMIT_MIB if cell.kind == "resume" else 0
-        dataset = self.datasets[cell.dataset]
+        dataset = self.datasets[cell.dataset, cell.creator]
         os.makedirs(folder)
         if self.options.seed_program == "libtorrent":
             return seeds.LibtorrentSeed(dataset, folder, upload_limit_mib=limit)
-        return seeds.PenstockSeed(dataset, folder, self.options.seed_program, shards=cell.shards, disable=cell.disable,
-                                  upload_limit_mib=limit)
+        return seeds.PenstockSeed(
+            dataset,
+            folder,
+            self.options.seed_program,
+            shards=cell.shards,
+            disable=cell.disable,
+            upload_limit_mib=limit,
+        )
 
     def run(self, cell):
         """Returns (cell, seconds, error, log). An empty error is success."""
@@ -71,15 +79,19 @@ class Runner:
             self._run(cell, folder, support.Deadline(seconds), processes)
         except support.Failure as failure:
             error = str(failure)
-        except Exception as failure:  # the harness's own: shown as a failure of this cell, the others go on
+        except (
+            Exception
+        ) as failure:  # the harness's own: shown as a failure of this cell, the others go on
             error = f"{type(failure).__name__}: {failure}"
-        log = "\n".join(f"--- {p.name}: {p.log}\n{p.log_tail()}" for p in processes) if error else ""
+        log = (
+            "\n".join(f"--- {p.name}: {p.log}\n{p.log_tail()}" for p in processes) if error else ""
+        )
         if not (error and self.options.keep):
             shutil.rmtree(folder, ignore_errors=True)
         return cell, time.monotonic() - start, error, log
 
     def _run(self, cell, folder, deadline, processes):
-        dataset = self.datasets[cell.dataset]
+        dataset = self.datasets[cell.dataset, cell.creator]
         seed = self.seed(cell, os.path.join(folder, "seed"))
         processes.append(seed.process)
         running = []
@@ -93,7 +105,9 @@ class Runner:
                 self._interrupt(running[0], dataset, deadline)
                 processes.append(running[0].process)
             for client in running:
-                deadline.wait_until(client.complete, f"{client.name} to have everything", client.process)
+                deadline.wait_until(
+                    client.complete, f"{client.name} to have everything", client.process
+                )
             for client in running:
                 client.stop()
                 support.compare_trees(dataset.source, client.result, client.makes_empty_files)
@@ -112,31 +126,45 @@ class Runner:
     def _interrupt(client, dataset, deadline):
         """Stops the client in mid-transfer and starts it again."""
         size = dataset.size()
-        deadline.wait_until(lambda: support.allocated_bytes(client.downloads) > size * 0.2,
-                            f"{client.name} to have a fifth", client.process)
+        deadline.wait_until(
+            lambda: support.allocated_bytes(client.downloads) > size * 0.2,
+            f"{client.name} to have a fifth",
+            client.process,
+        )
         complete = client.complete()
         client.stop()
         if complete:
-            raise support.Failure(f"{client.name} was done before it could be stopped: the seed's limit does not hold")
+            raise support.Failure(
+                f"{client.name} was done before it could be stopped: the seed's limit does not hold"
+            )
         client.start()
 
 
-def fetch_cells(options, names, wanted, shards, disable):
-    return [Cell("fetch", (client,), dataset, count, disabled)
-            for disabled in disable for count in shards for dataset in wanted for client in names
-            if datasets.version(dataset) in clients.ALL[client].versions]
+def fetch_cells(names, wanted, shards, disable):
+    return [
+        Cell("fetch", (client,), dataset, count, disabled)
+        for disabled in disable
+        for count in shards
+        for dataset in wanted
+        for client in names
+        if datasets.version(dataset) in clients.ALL[client].versions
+    ]
 
 
 def plan(options):
     """The cells of the matrix, those first that say most."""
     names, wanted = options.clients, options.datasets
-    cells = fetch_cells(options, names, wanted, options.shards, [""])
+    cells = fetch_cells(names, wanted, options.shards, [""])
     large = "large"
     if options.quick:
         # Each client, each dataset and each shard count once or more, not their product.
         kept, seen = [], set()
         for i, cell in enumerate(cells):
-            marks = {(cell.clients, datasets.version(cell.dataset)), (cell.dataset, cell.shards), (cell.clients, cell.shards)}
+            marks = {
+                (cell.clients, datasets.version(cell.dataset)),
+                (cell.dataset, cell.shards),
+                (cell.clients, cell.shards),
+            }
             if not marks <= seen:
                 kept.append(cell)
                 seen |= marks
@@ -148,26 +176,48 @@ def plan(options):
     cells += [Cell("pair", pair, large, most) for pair in pairs if len(set(pair)) > 1]
     cells += [Cell("resume", (name,), large, most) for name in names]
     for disabled in options.disable:
-        some = names[:2] if options.quick else names
-        cells += fetch_cells(options, some, ["multi"] if "multi" in wanted else wanted[:1], options.shards, [disabled])
-    return list(dict.fromkeys(cells))
+        counts = [most] if options.quick else options.shards
+        cells += fetch_cells(
+            names, ["multi"] if "multi" in wanted else wanted[:1], counts, [disabled]
+        )
+    if "penstock" in options.creator:
+        some = (
+            [name for name in ("libtorrent", "aria2") if name in names] if options.quick else names
+        )
+        cells += [
+            dataclasses.replace(cell, creator="penstock")
+            for cell in fetch_cells(some, wanted, [most], [""])
+        ]
+    # The slowest first, so that no worker is left with it at the end.
+    return sorted(dict.fromkeys(cells), key=lambda cell: "transmission" not in cell.clients)
 
 
 def enter_namespace():
-    """Runs this program again in network, PID and user namespaces of its own, where the machine allows that.
+    """Runs this program again in network, PID and user namespaces of its own, where the machine
+    allows that.
 
-    No client then sees a network, ports can't collide, and nothing outlives the run. Returns if it is not to be had.
+    No client then sees a network, ports can't collide, and nothing outlives the run. Returns if
+    there are no namespaces to be had.
     """
     if os.environ.get(INSIDE):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        subprocess.run(["ip", "address", "add", f"{support.NAMESPACE_ADDRESS}/32", "dev", "lo"], check=True)
+        subprocess.run(
+            ["ip", "address", "add", f"{support.NAMESPACE_ADDRESS}/32", "dev", "lo"], check=True
+        )
         return
-    wrap = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child"]
-    if not shutil.which("unshare") or subprocess.run([*wrap, "true"], capture_output=True).returncode != 0:
-        print("interop: no namespaces here (unshare): running on the machine's own loopback", file=sys.stderr)
-        return
-    os.environ[INSIDE] = "1"
-    os.execvp(wrap[0], [*wrap, sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+    # Root in a chroot gets no user namespace, and needs none.
+    for user in (["--user", "--map-root-user"], []):
+        wrap = ["unshare", *user, "--net", "--pid", "--fork", "--kill-child"]
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*wrap, "true"], capture_output=True).returncode == 0
+        ):
+            os.environ[INSIDE] = "1"
+            os.execvp(wrap[0], [*wrap, sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+    print(
+        "interop: no namespaces here (unshare): running on the machine's own loopback",
+        file=sys.stderr,
+    )
 
 
 def words(known):
@@ -177,26 +227,60 @@ def words(known):
         if unknown:
             raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(known)}")
         return chosen
+
     return parse
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed-program", default="build/penstock", metavar="PROGRAM",
-                        help="the penstock to test, or \"libtorrent\" to test the harness (default: %(default)s)")
-    parser.add_argument("--creator", choices=["libtorrent", "penstock"], default="libtorrent",
-                        help="who makes the .torrent files (default: %(default)s)")
-    parser.add_argument("--clients", type=words(list(clients.ALL)), default=list(clients.ALL), metavar="A,B")
-    parser.add_argument("--datasets", type=words(datasets.NAMES), default=["multi", "single", "v2", "hybrid"],
-                        metavar="A,B", help=f"of {', '.join(datasets.NAMES)}")
-    parser.add_argument("--shards", type=lambda text: [int(n) for n in text.split(",")], default=[1], metavar="N,N")
-    parser.add_argument("--disable", type=words(None), default=[], metavar="A,B",
-                        help="repeat some cells with each of these in PENSTOCK_DISABLE")
-    parser.add_argument("--kinds", type=words(["fetch", "pair", "resume"]), default=["fetch", "pair", "resume"])
-    parser.add_argument("--quick", action="store_true", help="each client, dataset and shard count, not their product")
+    parser.add_argument(
+        "--seed-program",
+        default="build/penstock",
+        metavar="PROGRAM",
+        help='the penstock to test, or "libtorrent" to test the harness (default: %(default)s)',
+    )
+    parser.add_argument(
+        "--creator",
+        type=words(["libtorrent", "penstock"]),
+        default=["libtorrent"],
+        metavar="A,B",
+        help='"libtorrent,penstock" adds cells whose .torrent Penstock made',
+    )
+    parser.add_argument(
+        "--clients", type=words(list(clients.ALL)), default=list(clients.ALL), metavar="A,B"
+    )
+    parser.add_argument(
+        "--datasets",
+        type=words(datasets.NAMES),
+        default=["multi", "single", "v2", "hybrid"],
+        metavar="A,B",
+        help=f"of {', '.join(datasets.NAMES)}",
+    )
+    parser.add_argument(
+        "--shards", type=lambda text: [int(n) for n in text.split(",")], default=[1], metavar="N,N"
+    )
+    parser.add_argument(
+        "--disable",
+        type=words(None),
+        default=[],
+        metavar="A,B",
+        help="repeat some cells with each of these in PENSTOCK_DISABLE",
+    )
+    parser.add_argument(
+        "--kinds", type=words(["fetch", "pair", "resume"]), default=["fetch", "pair", "resume"]
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="each client, dataset and shard count, not their product",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="cells at once (default: %(default)s)")
-    parser.add_argument("--deadline", type=float, default=90, metavar="S", help="per cell (default: %(default)s)")
-    parser.add_argument("--budget", type=float, default=1800, metavar="S", help="for all (default: %(default)s)")
+    parser.add_argument(
+        "--deadline", type=float, default=90, metavar="S", help="per cell (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--budget", type=float, default=1800, metavar="S", help="for all (default: %(default)s)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folders of failed cells")
     parser.add_argument("--list", action="store_true", help="only list the cells")
     return parser.parse_args()
@@ -225,10 +309,15 @@ def main():
     runner.prepare(cells)
     passed = failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for future in concurrent.futures.as_completed([pool.submit(runner.run, cell) for cell in cells]):
+        for future in concurrent.futures.as_completed(
+            [pool.submit(runner.run, cell) for cell in cells]
+        ):
             cell, seconds, error, log = future.result()
             passed, failed = passed + (not error), failed + bool(error)
-            print(f"{'FAIL' if error else 'pass'} {seconds:6.1f}s  {cell}{': ' + error if error else ''}", flush=True)
+            print(
+                f"{'FAIL' if error else 'pass'} {seconds:6.1f}s  {cell}{error and ': ' + error}",
+                flush=True,
+            )
             if log:
                 print(log, flush=True)
     strict = os.environ.get("STRICT") == "1"

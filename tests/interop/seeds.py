@@ -1,4 +1,6 @@
-"""Seeds to fetch from: Penstock, which is under test, and libtorrent, which tells a failing client from a failing seed."""
+"""Seeds to fetch from: Penstock, which is under test, and libtorrent, which tells a failing client
+from a failing seed.
+"""
 
 import json
 import os
@@ -18,13 +20,17 @@ class Seed:
 
     def __init__(self, command, folder, environment=None):
         self.objects = []  # what it said on stdout, line by line
-        self.process = support.Process("seed", command, folder, stdout=subprocess.PIPE, environment=environment)
+        self.process = support.Process(
+            "seed", command, folder, stdout=subprocess.PIPE, environment=environment
+        )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
             support.Deadline(20).wait_until(
                 lambda: any(o.get("event") == "listening" for o in list(self.objects)),
-                "the seed to listen", self.process)
+                "the seed to listen",
+                self.process,
+            )
         except support.Failure:
             self.process.stop()
             raise
@@ -45,11 +51,16 @@ class Seed:
         code = self.process.stop()
         self._reader.join(5)
         if code not in self.ENDS_WITH:
-            raise support.Failure("the seed did not stop on SIGTERM" if code is None else
-                                  f"the seed stopped with {self.process.status()}")
+            raise support.Failure(
+                "the seed did not stop on SIGTERM"
+                if code is None
+                else f"the seed stopped with {self.process.status()}"
+            )
         broken = [o for o in self.objects if o.get("event") == "not JSON"]
         if broken:
-            raise support.Failure(f"the seed's stdout has a line that is no JSON: {broken[0]['line']!r}")
+            raise support.Failure(
+                f"the seed's stdout has a line that is no JSON: {broken[0]['line']!r}"
+            )
 
     def kill(self):
         self.process.stop(seconds=1)
@@ -58,9 +69,21 @@ class Seed:
 class LibtorrentSeed(Seed):
     def __init__(self, dataset, folder, upload_limit_mib=0, **_):
         self.peer = f"{support.address()}:{support.free_port()}"
-        super().__init__([sys.executable, os.path.join(HERE, "libtorrent_peer.py"), "seed", dataset.torrent,
-                          "--data", dataset.data, "--listen", self.peer,
-                          "--upload-limit", str(upload_limit_mib << 20)], folder)
+        super().__init__(
+            [
+                sys.executable,
+                os.path.join(HERE, "libtorrent_peer.py"),
+                "seed",
+                dataset.torrent,
+                "--data",
+                dataset.data,
+                "--listen",
+                self.peer,
+                "--upload-limit",
+                str(upload_limit_mib << 20),
+            ],
+            folder,
+        )
 
 
 class PenstockSeed(Seed):
@@ -71,8 +94,20 @@ class PenstockSeed(Seed):
         self.shards = shards
         state = os.path.join(folder, "state")
         os.makedirs(state)
-        command = [program, "seed", dataset.torrent, "--data", dataset.data, "--state", state,
-                   "--listen", self.peer, "--shards", str(shards), "--json"]
+        command = [
+            program,
+            "seed",
+            dataset.torrent,
+            "--data",
+            dataset.data,
+            "--state",
+            state,
+            "--listen",
+            self.peer,
+            "--shards",
+            str(shards),
+            "--json",
+        ]
         if upload_limit_mib:
             command += ["--upload-limit", f"{upload_limit_mib}MiB/s"]
         super().__init__(command, folder, {"PENSTOCK_DISABLE": disable} if disable else None)
@@ -81,6 +116,8 @@ class PenstockSeed(Seed):
         super().stop()
         final = self.objects[-1] if self.objects else {}
         if final.get("final") is not True:
-            raise support.Failure(f"the seed's last object lacks \"final\": {final}")
+            raise support.Failure(f'the seed\'s last object lacks "final": {final}')
         if self.shards > 1 and not final.get("cross_shard_fetches"):
-            raise support.Failure(f"{self.shards} shards, but cross_shard_fetches is {final.get('cross_shard_fetches')}")
+            raise support.Failure(
+                f"{self.shards} shards, but cross_shard_fetches is missing or 0: {final}"
+            )

@@ -17,7 +17,9 @@ import tracker
 class CompareTrees(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp()
-        self.source, self.copy = os.path.join(self.folder, "source"), os.path.join(self.folder, "copy")
+        self.source, self.copy = os.path.join(self.folder, "source"), os.path.join(
+            self.folder, "copy"
+        )
         os.makedirs(os.path.join(self.source, "sub"))
         self.write("source/a", b"x" * (3 << 20))
         self.write("source/sub/b", b"yz")
@@ -81,8 +83,12 @@ class Waiting(unittest.TestCase):
     def test_stop_ends_the_group(self):
         with tempfile.TemporaryDirectory() as folder:
             child = os.path.join(folder, "child")
-            process = support.Process("parent", ["sh", "-c", f"sleep 1000 & echo $! >{child}; wait"], folder)
-            support.Deadline(20).wait_until(lambda: os.path.exists(child) and os.path.getsize(child), "the child")
+            process = support.Process(
+                "parent", ["sh", "-c", f"sleep 1000 & echo $! >{child}; wait"], folder
+            )
+            support.Deadline(20).wait_until(
+                lambda: os.path.exists(child) and os.path.getsize(child), "the child"
+            )
             with open(child, encoding="utf-8") as file:
                 pid = int(file.read())
             process.stop()
@@ -114,6 +120,7 @@ class Torrents(unittest.TestCase):
         answering = tracker.Tracker("127.0.0.1", ("10.1.2.3", 6881))
         try:
             import urllib.request
+
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             compact, _ = bencode.decode(opener.open(answering.url + "?compact=1", timeout=5).read())
             plain, _ = bencode.decode(opener.open(answering.url + "?compact=0", timeout=5).read())

@@ -7,7 +7,8 @@ import socket
 import subprocess
 import time
 
-# Besides 127.0.0.1, in the run's own network namespace: Transmission refuses to connect to loopback addresses.
+# Besides 127.0.0.1, in the run's own network namespace: Transmission refuses to connect to loopback
+# addresses.
 NAMESPACE_ADDRESS = "10.77.0.1"
 
 
@@ -23,21 +24,27 @@ class Deadline:
         return max(0.0, self.end - time.monotonic())
 
     def wait_until(self, condition, what, process=None):
-        """Polls until `condition()` is truthy, and returns that. Fails when time is up or `process` has ended."""
+        """Polls until `condition()` is truthy, and returns that. Fails when time is up or
+        `process` has ended.
+        """
         while True:
             ended = process is not None and process.poll() is not None
             value = condition()
             if value:
                 return value
             if ended:
-                raise Failure(f"{process.name} ended with {process.status()} while waiting for {what}")
+                raise Failure(
+                    f"{process.name} ended with {process.status()} while waiting for {what}"
+                )
             if not self.left():
                 raise Failure(f"deadline passed while waiting for {what}")
             time.sleep(0.02)
 
 
 def address():
-    """The address that seeds and trackers listen on: one that all clients accept, if this machine has it."""
+    """The address that seeds and trackers listen on: one that all clients accept, if this machine
+    has it.
+    """
     with socket.socket() as probe:
         try:
             probe.bind((NAMESPACE_ADDRESS, 0))
@@ -47,7 +54,9 @@ def address():
 
 
 def free_port():
-    """A port that is free now for TCP and UDP. In the run's own network namespace nobody else takes it meanwhile."""
+    """A port that is free now for TCP and UDP. In the run's own network namespace nobody else
+    takes it meanwhile.
+    """
     while True:
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             tcp.bind(("0.0.0.0", 0))
@@ -72,9 +81,13 @@ def _die_with_parent():
 
 
 class Process:
-    """A program in a process group of its own, its output in a file; ended with everything it started."""
+    """A program in a process group of its own, its output in a file; ended with everything it
+    started.
+    """
 
-    def __init__(self, name, command, folder, stdout=None, stdin=subprocess.DEVNULL, environment=None):
+    def __init__(
+        self, name, command, folder, stdout=None, stdin=subprocess.DEVNULL, environment=None
+    ):
         self.name = name
         self.log = os.path.join(folder, f"{name}.log")
         self.command = command
@@ -82,8 +95,15 @@ class Process:
             log.write(("$ " + " ".join(command) + "\n").encode())
             log.flush()
             self._process = subprocess.Popen(
-                command, cwd=folder, stdin=stdin, stdout=log if stdout is None else stdout, stderr=log,
-                env={**os.environ, **(environment or {})}, start_new_session=True, preexec_fn=_die_with_parent)
+                command,
+                cwd=folder,
+                stdin=stdin,
+                stdout=log if stdout is None else stdout,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
         self.pid = self._process.pid
         self.stdout = self._process.stdout
 
@@ -92,10 +112,16 @@ class Process:
 
     def status(self):
         code = self._process.poll()
-        return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"status {code}"
+        return (
+            f"signal {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"status {code}"
+        )
 
     def stop(self, how=signal.SIGTERM, seconds=15.0):
-        """Asks it to end, waits, and then ends its whole group. Returns the exit status, None if it had to be killed."""
+        """Asks it to end, waits, and then ends its whole group. Returns the exit status, None if
+        it had to be killed.
+        """
         code = self._process.poll()
         if code is None:
             self._process.send_signal(how)
@@ -137,7 +163,9 @@ def compare_trees(source, copy, empty_files=True):
     """
     expected, found = _tree(source), _tree(copy)
     if not empty_files:
-        expected = {name: path for name, path in expected.items() if name in found or os.path.getsize(path)}
+        expected = {
+            name: path for name, path in expected.items() if name in found or os.path.getsize(path)
+        }
     missing = sorted(expected.keys() - found.keys())
     if missing:
         raise Failure(f"{len(missing)} files are missing, the first: {missing[0]}")
@@ -162,7 +190,9 @@ def _tree(root):
 
 def _compare_files(name, expected, found):
     if os.path.getsize(expected) != os.path.getsize(found):
-        raise Failure(f"{name}: {os.path.getsize(found)} bytes instead of {os.path.getsize(expected)}")
+        raise Failure(
+            f"{name}: {os.path.getsize(found)} bytes instead of {os.path.getsize(expected)}"
+        )
     with open(expected, "rb") as a, open(found, "rb") as b:
         offset = 0
         while True:

@@ -1,4 +1,6 @@
-"""An HTTP tracker (BEP 3, 23) that answers every announce with one peer. Most stock clients can't be told a peer directly."""
+"""An HTTP tracker (BEP 3, 23) that answers every announce with one peer. Most stock clients can't
+be told a peer directly.
+"""
 
 import http.server
 import ipaddress
@@ -7,7 +9,9 @@ import urllib.parse
 
 
 class Tracker:
-    """Runs from construction to close(). `peer` is (IPv4 address, port); it is the answer for every torrent."""
+    """Runs from construction to close(). `peer` is (IPv4 address, port); it is the answer for
+    every torrent.
+    """
 
     def __init__(self, address, peer):
         compact = ipaddress.IPv4Address(peer[0]).packed + peer[1].to_bytes(2, "big")
@@ -16,9 +20,18 @@ class Tracker:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-                # rtorrent, aria2 and others ask for the compact form; who doesn't, gets dictionaries.
-                peers = b"6:" + compact if query.get("compact", ["1"])[0] == "1" else b"l" + plain + b"e"
-                body = b"d8:completei1e10:incompletei0e8:intervali30e12:min intervali5e5:peers" + peers + b"e"
+                # rtorrent, aria2 and others ask for the compact form; who doesn't, gets
+                # dictionaries.
+                peers = (
+                    b"6:" + compact
+                    if query.get("compact", ["1"])[0] == "1"
+                    else b"l" + plain + b"e"
+                )
+                body = (
+                    b"d8:completei1e10:incompletei0e8:intervali30e12:min intervali5e5:peers"
+                    + peers
+                    + b"e"
+                )
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain")
                 self.send_header("Content-Length", str(len(body)))
@@ -31,7 +44,9 @@ class Tracker:
         self._server = http.server.ThreadingHTTPServer((address, 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://{address}:{self._server.server_address[1]}/announce"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
         self._thread.start()
 
     def close(self):
