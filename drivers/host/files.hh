@@ -1,0 +1,43 @@
+// What every driver of Storage does the same way to a file of content.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <linux/openat2.h>
+#include <sys/stat.h>
+
+#include "base/result.hh"
+#include "host/fd.hh"
+#include "store/storage.hh"
+
+namespace penstock::host {
+
+// What is asked of statx for FileFacts and for the alignment of direct reads (Linux 6.1).
+inline constexpr unsigned kStatxMask =
+    STATX_TYPE | STATX_SIZE | STATX_MTIME | STATX_INO | STATX_DIOALIGN;
+
+// A pool's directory, as a starting point of look-ups.
+[[nodiscard]] Result<Fd> open_pool_directory(const std::string& path);
+
+// How a file of a pool is opened: read-only, never outside of the pool, never blocking on a FIFO
+// nobody writes to. noatime: EPERM unless the file is ours; try again without.
+[[nodiscard]] open_how content_open_how(bool noatime);
+// How it is only looked at.
+[[nodiscard]] open_how content_check_how();
+
+[[nodiscard]] bool is_regular(const struct statx& facts);
+[[nodiscard]] FileFacts facts_of(const struct statx& facts);
+
+// After the open: the flags that reads are to have. Returns whether O_DIRECT is set: wanted, and
+// not refused by STATX_DIOALIGN or fcntl. A file system that tells neither may still answer EINVAL
+// to the first read: then stop_direct.
+[[nodiscard]] bool settle_flags(int fd, const struct statx& facts, bool noatime, bool direct);
+void stop_direct(int fd);
+
+// Fresh zero pages in the place of those of the segments that ask for it
+// (StorageOp::Segment::renew), or of all. Whoever refers to the old pages keeps them. False when
+// the kernel refuses: then they must not be written to.
+[[nodiscard]] bool renew_segments(const StorageOp& op, bool all);
+
+}  // namespace penstock::host
