@@ -1,5 +1,6 @@
 // The program: which commands there are, and what drivers they run on.
 #include "cli/check.hh"
+#include "cli/commands.hh"
 #include "cli/console.hh"
 #include "cli/program.hh"
 
@@ -7,5 +8,7 @@ int main(int argc, char** argv) {
   penstock::cli::Console console;
   penstock::cli::Program program(console);
   penstock::cli::register_check(program);
+  penstock::cli::register_create(program);
+  penstock::cli::register_verify(program);
   return program.run(argc, argv);
 }
