@@ -1,0 +1,33 @@
+// HTTP trackers: queries (BEP 3, 7, 23) and responses (BEP 3, 7, 23, 24, 48).
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hh"
+#include "wire/tracker.hh"
+
+namespace penstock::wire {
+
+// A response's body beyond this is refused; callers stop reading there.
+inline constexpr std::size_t kTrackerBodyMax = 4 * 1024 * 1024;
+
+// The announce URL with the request's parameters; asks for compact peers.
+[[nodiscard]] std::string announce_url(std::string_view tracker, const AnnounceRequest& request);
+
+// The scrape URL by BEP 48's convention ("announce" in the last path component); nullopt when the
+// tracker's URL doesn't follow it. At most 64 hashes make sense in one URL.
+[[nodiscard]] std::optional<std::string> scrape_url(std::string_view tracker,
+                                                    std::span<const WireInfoHash> hashes);
+
+// ErrorKind::failed with the tracker's own words on "failure reason"; ErrorKind::usage when the
+// body makes no sense. Peers with port 0 and those beyond kTrackerPeersMax are left out.
+[[nodiscard]] Result<AnnounceResponse> decode_announce_body(std::span<const std::byte> body);
+
+[[nodiscard]] Result<std::vector<ScrapeEntry>> decode_scrape_body(std::span<const std::byte> body);
+
+}  // namespace penstock::wire
