@@ -10,6 +10,7 @@
 #include "disk_uring/uring_storage.hh"
 #include "host/wake_event.hh"
 #include "storage_world.hh"
+#include "support/memory_storage.hh"
 #include "uring/ring.hh"
 
 namespace penstock::conformance {
@@ -130,6 +131,35 @@ class PosixWorld final : public DiskWorld {
   PoolIndex pool_;
 };
 
+class MemoryWorld final : public StorageWorld {
+ public:
+  MemoryWorld()
+      : storage_(clock_, {.ops_max = kOpsMax, .files_max = 16}), pool_(storage_.add_pool(disk_)) {}
+  Storage& storage() override { return storage_; }
+  PoolIndex pool() override { return pool_; }
+  void step() override {
+    const Instant soon = clock_.now() + Duration::milliseconds(1);
+    clock_.advance_to(earlier(storage_.next_event(), soon));
+  }
+  void put(const std::string& path, const std::vector<std::byte>& content) override {
+    disk_.put(path, content);
+  }
+  void append(const std::string& path, const std::vector<std::byte>& content) override {
+    disk_.append(path, content);
+  }
+  void truncate(const std::string& path, std::uint64_t size) override {
+    disk_.truncate(path, size);
+  }
+  void remove(const std::string& path) override { disk_.remove(path); }
+  void make_directory(const std::string& path) override { disk_.make_directory(path); }
+
+ private:
+  support::VirtualClock clock_;
+  support::MemoryDisk disk_;
+  support::MemoryStorage storage_;
+  PoolIndex pool_;
+};
+
 }  // namespace
 
 const std::vector<StorageFlavour>& storage_flavours() {
@@ -143,6 +173,7 @@ const std::vector<StorageFlavour>& storage_flavours() {
        true},
       {"posix_walking", [](std::string& why) { return PosixWorld::make(false, false, why); },
        kOpsMax, false, false},
+      {"memory", [](std::string&) { return std::make_unique<MemoryWorld>(); }, kOpsMax, false},
   };
   return flavours;
 }

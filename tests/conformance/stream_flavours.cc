@@ -6,6 +6,7 @@
 #include "stream_kernel/sockets.hh"
 #include "stream_kernel/uring_streams.hh"
 #include "stream_world.hh"
+#include "support/memory_streams.hh"
 #include "uring/ring.hh"
 
 namespace penstock::conformance {
@@ -117,6 +118,36 @@ class EpollWorld final : public StreamWorld {
   std::array<std::unique_ptr<stream_kernel::EpollStreams>, 2> ports_;
 };
 
+class MemoryWorld final : public StreamWorld {
+ public:
+  MemoryWorld(bool by_reference, const support::LinkOptions& link) : network_(clock_, link) {
+    support::ExposureLedger* const ledger = by_reference ? &ledger_ : nullptr;
+    const support::PortOptions options{.streams_max = 64, .ledger = ledger};
+    const Endpoint client{IpAddress::v4(192, 0, 2, 2), 6881};
+    server_ = &network_.add_port(address(), options);
+    client_ = &network_.add_port(client, options);
+  }
+  StreamPort& server() override { return *server_; }
+  StreamPort& client() override { return *client_; }
+  Endpoint address() override { return {IpAddress::v4(192, 0, 2, 1), 6881}; }
+  Instant now() override { return clock_.now(); }
+  void step() override {
+    const Instant soon = clock_.now() + Duration::milliseconds(1);
+    clock_.advance_to(earlier(network_.next_event(), soon));
+  }
+  void validate() override {
+    server_->validate();
+    client_->validate();
+  }
+
+ private:
+  support::VirtualClock clock_;
+  support::ExposureLedger ledger_;
+  support::MemoryNetwork network_;
+  support::MemoryStreams* server_ = nullptr;
+  support::MemoryStreams* client_ = nullptr;
+};
+
 }  // namespace
 
 const std::vector<StreamFlavour>& stream_flavours() {
@@ -125,6 +156,21 @@ const std::vector<StreamFlavour>& stream_flavours() {
       {"uring_splice", [](std::string& why) { return UringWorld::make(true, why); }, true, true},
       {"epoll_copy", [](std::string& why) { return EpollWorld::make(false, why); }, true, false},
       {"epoll_splice", [](std::string& why) { return EpollWorld::make(true, why); }, true, true},
+      {"memory",
+       [](std::string&) { return std::make_unique<MemoryWorld>(false, support::LinkOptions{}); }},
+      {"memory_by_reference",
+       [](std::string&) {
+         return std::make_unique<MemoryWorld>(true, support::LinkOptions{.seed = 2});
+       },
+       false, true},
+      {"memory_slow_link",
+       [](std::string&) {
+         support::LinkOptions link{.seed = 3, .latency = Duration::milliseconds(2)};
+         link.segment_max = 1448;
+         link.window = 100'000;
+         link.rate = 50'000'000;
+         return std::make_unique<MemoryWorld>(false, link);
+       }},
   };
   return flavours;
 }
