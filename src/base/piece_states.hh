@@ -27,6 +27,9 @@ class PieceStates {
     for (std::uint32_t i = 0; i < count_; ++i) {
       states_[i].store(initial, std::memory_order_relaxed);
     }
+    if (initial == PieceState::lost) {
+      lost_count_.store(static_cast<std::int32_t>(count_), std::memory_order_relaxed);
+    }
   }
   [[nodiscard]] PieceState get(PieceIndex piece) const {
     DCHECK(piece.value < count_);
@@ -34,7 +37,15 @@ class PieceStates {
   }
   void set(PieceIndex piece, PieceState state) {
     DCHECK(piece.value < count_);
+    const PieceState before = states_[piece.value].load(std::memory_order_relaxed);
     states_[piece.value].store(state, std::memory_order_relaxed);
+    const int change = (state == PieceState::lost) - (before == PieceState::lost);
+    // Pieces have one writer each, the count has them all.
+    if (change != 0) lost_count_.fetch_add(change, std::memory_order_relaxed);
+  }
+  // Pieces that are lost; as stale as get() may be.
+  [[nodiscard]] std::uint32_t lost_count() const {
+    return static_cast<std::uint32_t>(lost_count_.load(std::memory_order_relaxed));
   }
   [[nodiscard]] std::uint32_t count() const { return count_; }
   // What a BITFIELD says: everything that isn't known to be lost.
@@ -43,6 +54,7 @@ class PieceStates {
  private:
   std::uint32_t count_;
   std::unique_ptr<std::atomic<PieceState>[]> states_;
+  std::atomic<std::int32_t> lost_count_{0};
 };
 
 }  // namespace penstock

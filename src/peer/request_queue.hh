@@ -27,30 +27,32 @@ inline constexpr std::size_t kSessionPageSize = 1008;
 
 // Pages for the queues of sessions and for the few messages that must be assembled.
 //
-// Owner: the shard; outlives its sessions. All memory is taken by the constructor.
+// Owner: the shard; outlives its sessions. All memory is taken by the constructor. A page in use is
+// in one queue of one session.
 class SessionPages {
  public:
   explicit SessionPages(std::uint32_t count)
-      : pages_(std::make_unique<Page[]>(count)), count_(count), free_count_(count) {
-    for (std::uint32_t i = 0; i < count; ++i)
-      pages_[i].next = i + 1 < count ? i + 1 : kPageNone;
-    free_ = count > 0 ? 0 : kPageNone;
-  }
+      : pages_(std::make_unique_for_overwrite<Page[]>(count)), count_(count) {}
 
   // kPageNone when all are in use.
   std::uint32_t take() {
-    const std::uint32_t page = free_;
-    if (page == kPageNone) return page;
-    free_ = pages_[page].next;
+    std::uint32_t page = free_;
+    if (page != kPageNone) {
+      free_ = pages_[page].next;
+    } else {
+      // A page that was never used: its memory isn't touched (and not resident) before.
+      if (fresh_ == count_) return kPageNone;
+      page = fresh_++;
+    }
     pages_[page].next = kPageNone;
-    --free_count_;
+    ++used_count_;
     return page;
   }
   void give_back(std::uint32_t page) {
-    DCHECK(page < count_ && free_count_ < count_);
+    DCHECK(page < fresh_ && used_count_ > 0);
     pages_[page].next = free_;
     free_ = page;
-    ++free_count_;
+    --used_count_;
   }
   [[nodiscard]] std::byte* bytes(std::uint32_t page) { return pages_[page].bytes.data(); }
   [[nodiscard]] const std::byte* bytes(std::uint32_t page) const {
@@ -58,7 +60,7 @@ class SessionPages {
   }
   [[nodiscard]] std::uint32_t& next(std::uint32_t page) { return pages_[page].next; }
   [[nodiscard]] std::uint32_t next(std::uint32_t page) const { return pages_[page].next; }
-  [[nodiscard]] std::uint32_t free_count() const { return free_count_; }
+  [[nodiscard]] std::uint32_t free_count() const { return count_ - used_count_; }
   [[nodiscard]] std::uint32_t count() const { return count_; }
 
  private:
@@ -68,7 +70,8 @@ class SessionPages {
   };
   std::unique_ptr<Page[]> pages_;
   std::uint32_t count_;
-  std::uint32_t free_count_;
+  std::uint32_t fresh_ = 0;  // pages from here on were never taken
+  std::uint32_t used_count_ = 0;
   std::uint32_t free_ = kPageNone;
 };
 
@@ -107,11 +110,23 @@ class RequestQueue {
   bool remove(SessionPages& pages, const Request& request);
   [[nodiscard]] bool contains(const SessionPages& pages, const Request& request) const;
   void clear(SessionPages& pages);
-  // Appends all entries of `other`, which is empty afterwards. False when the pool ran out (then
-  // what did not fit is still in `other`).
-  bool take_all(SessionPages& pages, RequestQueue& other);
-  // The index-th entry from the front, index < size().
-  [[nodiscard]] const Request& at(const SessionPages& pages, std::uint32_t index) const;
+  // Appends all entries of `other`, which is empty afterwards.
+  void take_all(SessionPages& pages, RequestQueue& other);
+  // Calls visit(request) for the first `count` entries, oldest first, until it says false.
+  template <class Visit>
+  void for_front(const SessionPages& pages, std::uint32_t count, Visit visit) const {
+    std::uint32_t at = head_at_;
+    for (std::uint32_t page = head_; page != kPageNone && count > 0;
+         page = pages.next(page), at = 0) {
+      const Request* const entry = entries(pages, page);
+      const std::uint32_t end = page == tail_ ? tail_at_ : kPerPage;
+      for (; at < end && count > 0; ++at) {
+        if (entry[at].length == 0) continue;
+        if (!visit(entry[at])) return;
+        --count;
+      }
+    }
+  }
   // Aborts unless the invariants hold.
   void validate(const SessionPages& pages) const;
   [[nodiscard]] std::uint32_t page_count(const SessionPages& pages) const;

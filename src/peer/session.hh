@@ -36,6 +36,9 @@
 namespace penstock {
 
 class MerkleHasher;
+namespace wire {
+struct MetadataMessage;
+}
 
 enum class SessionRole : std::uint8_t {
   seed,   // gives; hears requests
@@ -150,7 +153,7 @@ class Session {
   // Takes back a request that is outstanding.
   void cancel(Instant now, const Request& request);
   // Requests without an answer yet.
-  [[nodiscard]] std::size_t outstanding() const { return requests_.size(); }
+  [[nodiscard]] std::size_t outstanding() const { return requests_.size() + rejects_.size(); }
 
   // ---- Facts.
 
@@ -172,22 +175,229 @@ class Session {
 
  private:
   enum class Stage : std::uint8_t { idle, opening, peer_id, messages, closed };
+  // What the next byte belongs to, once messages are read.
+  enum class Reading : std::uint8_t { header, bitfield, block, skip };
+  enum class OutKind : std::uint8_t {
+    handshake,
+    bitfield,
+    have_all,
+    have_none,
+    extension_handshake,
+    choke,
+    unchoke,
+    interested,
+    not_interested,
+    have,             // first: piece
+    dont_have,        // first: piece
+    rejects,          // first: how many of the front of rejects_
+    requests,         // first: how many of the front of unsent_
+    cancels,          // first: how many of the front of cancels_
+    metadata,         // first: piece of the info dictionary
+    metadata_reject,  // first: the piece that was asked for
+    hashes,           // the front of the hash jobs
+    hash_reject,      // the front of the hash jobs
+    keepalive,
+  };
+  // A message, or several of a kind, that will be sent next: bytes are made from it when pulled.
+  struct OutItem {
+    OutKind kind = OutKind::keepalive;
+    std::uint32_t length = 0;  // bytes in all
+    std::uint32_t first = 0;
+  };
+  // Hash requests wait in a page of the pool.
+  struct HashJob;
+  struct MetadataRun {
+    std::uint32_t first = 0;
+    std::uint32_t count = 0;
+  };
+  class Writer;
 
+  static constexpr std::size_t kOutItemsMax = 8;
+  static constexpr std::size_t kPartialMax = 72;
+  static constexpr std::size_t kPieceChangesMax = 8;
+  static constexpr std::size_t kMetadataRunsMax = 6;
+  static constexpr std::size_t kMetadataRejectsMax = 4;
+  static constexpr std::uint32_t kLostFlag = 1u << 31;
+  static constexpr std::uint32_t kNoSweep = 0xffffffff;
+
+  // session.cc: life, time, events
+  void arm(Instant when) { timer_ = earlier(timer_, when); }
+  [[nodiscard]] Instant next_deadline() const;
+  void check_redundant(Instant now);
+  bool take_signal(SessionEvent& event);
+  void on_input_end();
+  void begin_messages();
+  bool charge(std::uint32_t cost = 1);
+  bool charge_unknown(std::uint32_t bytes);
+
+  // session_input.cc: bytes to messages
+  const std::byte* gather(std::size_t size);
+  void take(std::size_t size);
+  void drop_partial();
+  bool step(SessionEvent& event);
+  bool read_opening(SessionEvent& event);
+  bool read_peer_id(SessionEvent& event);
+  bool read_message(SessionEvent& event);
+  void read_requests();
+  bool read_body(SessionEvent& event);
+  void begin_body(Reading reading, std::uint32_t size);
+  bool read_bitfield(SessionEvent& event, std::span<const std::byte> bytes);
+  void refuse_header(std::uint8_t id, bool too_long);
+
+  // session_messages.cc: what messages mean
+  bool on_message(SessionEvent& event, const std::byte* bytes, std::uint32_t size);
+  bool on_simple(SessionEvent& event, std::uint8_t id);
+  bool on_have(SessionEvent& event, PieceIndex piece);
+  bool on_have_all_or_none(SessionEvent& event, bool all);
+  bool first_bitfield(bool none);
+  void on_request(const Request& request);
+  void on_excess_request(const Request& request);
+  bool on_cancel(SessionEvent& event, const Request& request);
+  bool on_extended(SessionEvent& event, std::span<const std::byte> body);
+  void on_extension_handshake(std::span<const std::byte> payload);
+  void on_metadata_request(std::uint32_t piece);
+  bool on_dont_have(SessionEvent& event, std::span<const std::byte> payload);
+  void push_reject(const Request& request);
+  void note_piece_change(std::uint32_t change);
+
+  // session_leech.cc
+  bool on_block_header(const std::byte* bytes, std::uint32_t size);
+  bool read_block(SessionEvent& event, std::span<const std::byte> bytes);
+  bool on_rejected(SessionEvent& event, const Request& request);
+  void on_choked_by_peer();
+
+  // session_hashes.cc
+  void on_hash_request(const std::byte* bytes);
+  [[nodiscard]] HashJob* hash_job(std::uint32_t index) const;
+  void finish_hash_job();
+  void drop_hash_jobs();
+  void write_hashes(Writer& writer, const HashJob& job) const;
+  [[nodiscard]] bool hash_reply_ready() const;
+  void commit_hash_reply();
+
+  // session_output.cc
+  [[nodiscard]] bool more_to_commit() const;
+  bool commit_next();
+  void commit(OutKind kind, std::uint32_t length, std::uint32_t first = 0);
+  bool commit_state();
+  bool commit_queues();
+  bool commit_piece_change();
+  bool commit_metadata();
+  struct Committed {
+    std::uint32_t rejects = 0;
+    std::uint32_t cancels = 0;
+    bool hashes = false;
+  };
+  [[nodiscard]] Committed committed() const;
+  [[nodiscard]] const OutItem& item(std::size_t index) const {
+    return items_[(items_head_ + index) % kOutItemsMax];
+  }
+  void write_item(Writer& writer, const OutItem& item);
+  void write_bitfield(Writer& writer) const;
+  void write_metadata(Writer& writer, const wire::MetadataMessage& message) const;
+  void write_queues(Writer& writer, const OutItem& item) const;
+  void finish_item(const OutItem& item);
+  [[nodiscard]] std::size_t encode_extensions(std::span<std::byte> out) const;
+
+  // Every input.
   SessionShared* shared_ = nullptr;
   const Torrent* torrent_ = nullptr;
+  std::span<const std::byte> input_;  // of on_data, what is not read yet
+  Instant now_;                       // of the last input
   Instant timer_ = Instant::never();
-  Endpoint remote_;
+  Instant last_received_;
+  RequestQueue requests_;  // seed: waiting for the shard; leech: sent, not answered
   Stage stage_ = Stage::idle;
+  Reading reading_ = Reading::header;
   SessionRole role_ = SessionRole::seed;
   CloseReason close_reason_ = CloseReason::shutdown;
-  bool fast_ = false;
-  bool choked_ = true;
+  bool fast_ = false;      // BEP 6, both sides
+  bool extended_ = false;  // BEP 10, both sides
+  bool choked_ = true;     // the peer, by us, as the shard decided
   bool peer_interested_ = false;
   bool peer_choking_ = true;
-  std::array<std::byte, 20> peer_id_{};
+  bool outgoing_ = false;
+  bool message_fresh_ = true;  // the message that is being read isn't timed yet
+  std::uint8_t partial_size_ = 0;
+  std::uint16_t assembly_size_ = 0;
+  std::uint16_t in_window_ = 0;  // popped, not ended
+  std::uint32_t excess_ = 0;     // requests beyond requests_max, less blocks sent
+  std::uint32_t body_left_ = 0;  // bytes of a streamed body
+  std::uint32_t body_done_ = 0;
+
+  // Output.
+  std::uint32_t out_offset_ = 0;  // bytes of the first item that are sent
+  std::uint8_t items_head_ = 0;
+  std::uint8_t items_count_ = 0;
+  bool handshake_due_ = false;
+  bool bitfield_due_ = false;
+  bool extension_due_ = false;
+  bool keepalive_due_ = false;
+  bool choke_due_ = false;   // a CHOKE must go out before the next UNCHOKE
+  bool told_choked_ = true;  // what the peer knows, or will by the items
+  bool interested_ = false;  // leech
+  bool told_interested_ = false;
+  std::uint8_t changes_head_ = 0;
+  std::uint8_t changes_count_ = 0;
+  std::uint8_t metadata_run_count_ = 0;
+  std::uint8_t metadata_reject_count_ = 0;
+  RequestQueue rejects_;  // seed: REJECTs to send; leech: requests to send
+  RequestQueue cancels_;  // leech
+  std::array<OutItem, kOutItemsMax> items_;
+  std::array<std::uint32_t, kPieceChangesMax> changes_{};  // pieces; kLostFlag: lost
+  std::uint32_t sweep_ = kNoSweep;  // the changes overflowed: lost pieces are told from here on
+  std::array<MetadataRun, kMetadataRunsMax> metadata_runs_{};
+  std::array<std::uint32_t, kMetadataRejectsMax> metadata_rejects_{};
+  std::uint32_t metadata_served_ = 0;
+
+  // Events not yet told.
+  bool closed_told_ = false;
+  bool answer_due_ = false;  // info_hash was told, and not answered
+  bool leaf_hashes_done_ = false;
+
+  // The peer.
+  bool bitfield_seen_ = false;  // BITFIELD, HAVE_ALL or (then replaceable) HAVE_NONE
+  bool have_seen_ = false;
+  bool peer_upload_only_ = false;      // BEP 21
+  std::uint8_t peer_metadata_id_ = 0;  // the peer's ids of extended messages; 0: doesn't speak it
+  std::uint8_t peer_dont_have_id_ = 0;
+  std::uint8_t peer_upload_only_id_ = 0;
+  std::uint8_t peer_pex_id_ = 0;
+  std::uint32_t have_count_ = 0;  // pieces it has, as far as it told
+  std::uint32_t free_haves_ = 0;
   std::uint32_t peer_requests_max_ = 0;
-  std::size_t out_offset_ = 0;
-  RequestQueue requests_;
+  WireInfoHash info_hash_;  // of the connection: which of a hybrid's two
+  std::array<std::byte, 20> peer_id_{};
+  Endpoint remote_;
+
+  // Time and budgets.
+  Instant opened_;
+  Instant last_sent_;
+  Instant message_since_ = Instant::never();
+  Instant blocked_since_ = Instant::never();
+  Instant redundant_since_ = Instant::never();
+  Budget messages_;
+  Budget unknown_;
+  Budget hashes_;
+  Budget leaves_;
+
+  // Hash requests.
+  std::uint32_t hash_page_ = kPageNone;
+  std::uint8_t hash_head_ = 0;
+  std::uint8_t hash_count_ = 0;
+  std::span<const Sha256Digest> leaf_hashes_;
+
+  // Leech: the block that is coming in.
+  Request block_;
+  bool block_wanted_ = false;       // false: forgiven, passed over
+  std::uint32_t forget_count_ = 0;  // of requests_: to be told as rejected
+  std::uint32_t forgiven_ = 0;      // blocks that may still come although no longer asked for
+
+  // A message whose bytes came in several inputs: short ones here, extended ones in a page.
+  std::uint32_t assembly_page_ = kPageNone;
+  std::array<std::byte, kPartialMax> partial_;
 };
+
+static_assert(sizeof(Session) <= 1024, "an idle peer costs its session");
 
 }  // namespace penstock

@@ -27,7 +27,7 @@ struct SessionEvent {
     closed,            // `reason`: the last event. Close the stream, then reset()
 
     // Of sessions in the leecher's role:
-    choked,    // without BEP 6, requests outstanding are forgotten; with it, each is answered
+    choked,    // requests not yet sent wait; without BEP 6 `rejected` follows for all others
     unchoked,  // request() may be called
     have_all,
     have_none,

@@ -2,9 +2,9 @@
 //
 // A seed gains nothing by preferring one peer to another, so turns are fair: among the interested,
 // whoever was served longest ago goes first (BEP 3 leaves a seed's choice open). With fewer slots
-// than interested peers, every `turn` the slots of those who had a whole turn pass to those who
-// wait, at most half of the slots at once (a slot's peer keeps a full pipe for a while: BEP 3 asks
-// against fibrillation).
+// than interested peers, whoever had a slot for a whole `turn` passes it to who waits longest. One
+// slot at a time, at least turn / slots apart: pipes don't run dry together, and nobody comes back
+// in the moment he left.
 //
 // Peers are numbers below peers_max (the shard's connection indices). All memory is taken by the
 // constructor. Invariants: unchoked ⊆ interested ⊆ present; unchoked_count() ≤ slots, if limited.
@@ -68,6 +68,7 @@ class Choker {
   std::uint32_t slots_;
   Duration turn_;
   Instant timer_ = Instant::never();
+  Instant last_pass_;
   List waiting_;   // longest since served first
   List unchoked_;  // longest since unchoked first
   std::uint32_t changes_head_ = kNone, changes_tail_ = kNone;

@@ -1,0 +1,120 @@
+#include "peer/request_queue.hh"
+
+#include <utility>
+
+namespace penstock {
+
+bool RequestQueue::grow(SessionPages& pages) {
+  const std::uint32_t page = pages.take();
+  if (page == kPageNone) return false;
+  if (tail_ == kPageNone) {
+    head_ = page;
+    head_at_ = 0;
+  } else {
+    pages.next(tail_) = page;
+  }
+  tail_ = page;
+  tail_at_ = 0;
+  return true;
+}
+
+// Moves the front to the next entry that is none of the holes; gives back pages left behind.
+void RequestQueue::skip_holes(SessionPages& pages) {
+  if (size_ == 0) {
+    clear(pages);
+    return;
+  }
+  for (;;) {
+    if (head_at_ == kPerPage) {
+      const std::uint32_t next = pages.next(head_);
+      pages.give_back(head_);
+      head_ = next;
+      head_at_ = 0;
+    }
+    if (entries(pages, head_)[head_at_].length != 0) return;
+    ++head_at_;
+  }
+}
+
+bool RequestQueue::remove(SessionPages& pages, const Request& request) {
+  if (request.length == 0) return false;
+  std::uint32_t at = head_at_;
+  for (std::uint32_t page = head_; page != kPageNone; page = pages.next(page), at = 0) {
+    Request* const entry = entries(pages, page);
+    const std::uint32_t end = page == tail_ ? tail_at_ : kPerPage;
+    for (; at < end; ++at) {
+      if (entry[at] != request) continue;
+      entry[at].length = 0;
+      --size_;
+      skip_holes(pages);
+      return true;
+    }
+  }
+  return false;
+}
+
+bool RequestQueue::contains(const SessionPages& pages, const Request& request) const {
+  std::uint32_t at = head_at_;
+  for (std::uint32_t page = head_; page != kPageNone; page = pages.next(page), at = 0) {
+    const Request* const entry = entries(pages, page);
+    const std::uint32_t end = page == tail_ ? tail_at_ : kPerPage;
+    for (; at < end; ++at) {
+      if (entry[at] == request) return true;
+    }
+  }
+  return false;
+}
+
+void RequestQueue::clear(SessionPages& pages) {
+  for (std::uint32_t page = head_; page != kPageNone;) {
+    const std::uint32_t next = pages.next(page);
+    pages.give_back(page);
+    page = next;
+  }
+  *this = RequestQueue{};
+}
+
+void RequestQueue::take_all(SessionPages& pages, RequestQueue& other) {
+  if (other.empty()) return;
+  if (empty()) {
+    std::swap(*this, other);
+    return;
+  }
+  // The pages are joined as they are: the unused entries at the seam become holes.
+  for (std::uint32_t at = tail_at_; at < kPerPage; ++at)
+    entries(pages, tail_)[at].length = 0;
+  for (std::uint32_t at = 0; at < other.head_at_; ++at)
+    entries(pages, other.head_)[at].length = 0;
+  pages.next(tail_) = other.head_;
+  tail_ = other.tail_;
+  tail_at_ = other.tail_at_;
+  size_ += other.size_;
+  other = RequestQueue{};
+}
+
+void RequestQueue::validate(const SessionPages& pages) const {
+  if (size_ == 0) {
+    ASSERT(head_ == kPageNone && tail_ == kPageNone);
+    return;
+  }
+  std::uint32_t counted = 0;
+  std::uint32_t at = head_at_;
+  ASSERT(entries(pages, head_)[head_at_].length != 0);
+  for (std::uint32_t page = head_; page != kPageNone; page = pages.next(page), at = 0) {
+    ASSERT(pages.next(page) != kPageNone || page == tail_);
+    const std::uint32_t end = page == tail_ ? tail_at_ : kPerPage;
+    for (; at < end; ++at) {
+      if (entries(pages, page)[at].length != 0) ++counted;
+    }
+  }
+  ASSERT(counted == size_);
+}
+
+std::uint32_t RequestQueue::page_count(const SessionPages& pages) const {
+  std::uint32_t count = 0;
+  for (std::uint32_t page = head_; page != kPageNone; page = pages.next(page))
+    ++count;
+  return count;
+}
+
+}  // namespace penstock
