@@ -81,6 +81,9 @@ struct TorrentContent {
   // One a shard, built by control (make_content), then used by that shard's store only.
   std::vector<ShardContentPtr> shard_state;
 
+  // The last file that begins at or before this offset and has bytes; files.size() if there is
+  // none.
+  [[nodiscard]] std::uint32_t file_at(std::uint64_t offset) const;
   // The shard whose store holds this piece.
   [[nodiscard]] ShardId home(PieceIndex piece, std::uint32_t shard_count) const;
 };

@@ -70,7 +70,12 @@ struct BlockReady {
 
 // What the shard tells peers and the log.
 struct StoreEvent {
-  enum class Kind : std::uint8_t { piece_lost, piece_recovered, file_error, file_changed };
+  enum class Kind : std::uint8_t {
+    piece_lost,       // piece, and the first file it touches
+    piece_recovered,  // … is offered again
+    file_error,       // file, error; IoError::none: it is shorter than the torrent says
+    file_changed,     // file: another version of it was found; its pieces are verified anew
+  };
   Kind kind = Kind::piece_lost;
   TorrentContent* torrent = nullptr;
   PieceIndex piece;

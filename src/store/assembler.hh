@@ -1,0 +1,79 @@
+// Fills packed extents: the files of a run are read one after the other into a bounce slab and
+// copied to where they belong; padding is zeros.
+//
+// A slab whose pages are exposed must not be written by the processor: it is renewed first. The
+// store never sends a packed extent by reference, and bounce slabs are its own, so neither becomes
+// exposed while it is one.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "store/extent_cache.hh"
+#include "store/file_table.hh"
+#include "store/read_scheduler.hh"
+
+namespace penstock {
+
+// The filling of one run of pages of one extent.
+struct alignas(16) Assembly {
+  enum class Phase : std::uint8_t {
+    idle,
+    renew,     // a renew is to be polled
+    renewing,  // … is in flight
+    opening,   // waits for `file` to be open
+    ready,     // a read of `file` is to be polled
+    reading,   // … is in flight
+    done,      // to be polled: extent.valid or failed is set
+  };
+  Phase phase = Phase::idle;
+  Extent* extent = nullptr;
+  std::uint16_t mask = 0;
+  std::uint64_t begin = 0;  // in the piece space: what is to be filled, file by file
+  std::uint64_t end = 0;
+  std::uint32_t bounce = 0;         // slab
+  std::uint32_t file = 0;           // being read next
+  std::uint64_t read_offset = 0;    // in the file, of the bounce slab's first byte
+  std::uint32_t read_expected = 0;  // bytes
+  IoError error = IoError::none;
+  bool failed = false;  // with `file`
+};
+
+class Assembler {
+ public:
+  static constexpr std::uint32_t kAssembliesMax = 8;
+
+  // Takes up to kAssembliesMax slabs of the cache, fewer of a tiny one.
+  Assembler(ExtentCache& cache, FileTable& files, ReadBudget& budget, StoreCounters& counters);
+
+  void on_wanted(Extent& extent);
+  void cancel(Extent& extent);
+  // A file was opened or failed to open.
+  void on_file(FileState& file);
+  bool poll_io(StorageOp& out);
+  void on_renewed(Assembly& assembly);
+  void on_read(Instant now, Assembly& assembly, const StorageCompletion& completion);
+  // One that is done; finish() it after a look at its extent and, if failed, file.
+  [[nodiscard]] Assembly* poll_done();
+  void finish(Assembly& assembly);
+  // Ends what waits for files of a torrent that goes away.
+  void forget(ShardContent& content);
+  // One of them is done, or could be started.
+  [[nodiscard]] bool has_work() const;
+
+ private:
+  void start();
+  void advance(Assembly& assembly);
+  void fail(Assembly& assembly, IoError error);
+  bool poll_read(Assembly& assembly, StorageOp& out);
+
+  ExtentCache& cache_;
+  FileTable& files_;
+  ReadBudget& budget_;
+  StoreCounters& counters_;
+  std::uint32_t count_ = 0;
+  std::array<Assembly, kAssembliesMax> assemblies_{};
+  List<Extent, struct ReadTag> queue_;
+};
+
+}  // namespace penstock

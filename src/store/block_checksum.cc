@@ -1,0 +1,24 @@
+#include "store/block_checksum.hh"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace penstock {
+
+std::uint32_t block_checksum(std::span<const std::span<const std::byte>> parts) {
+  XXH64_hash_t hash = 0;
+  if (parts.size() == 1) {
+    hash = XXH3_64bits(parts[0].data(), parts[0].size());
+  } else {
+    XXH3_state_t state;
+    XXH3_INITSTATE(&state);
+    XXH3_64bits_reset(&state);
+    for (const auto part : parts)
+      XXH3_64bits_update(&state, part.data(), part.size());
+    hash = XXH3_64bits_digest(&state);
+  }
+  const auto low = static_cast<std::uint32_t>(hash);
+  return low == kNoChecksum ? 1 : low;
+}
+
+}  // namespace penstock

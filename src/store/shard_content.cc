@@ -1,0 +1,46 @@
+#include "store/shard_content.hh"
+
+#include <algorithm>
+
+namespace penstock {
+
+ShardContent::ShardContent(TorrentContent& of, ShardId of_shard)
+    : content(of),
+      shard(of_shard),
+      region_count(static_cast<std::uint32_t>(of.regions.size())),
+      regions(std::make_unique<RegionState[]>(of.regions.size())),
+      files(std::make_unique<FileState[]>(of.files.size())),
+      piece_flags(std::make_unique<std::uint8_t[]>(of.blocks.piece_count())) {
+  std::uint64_t extents_so_far = 0;
+  for (std::uint32_t i = 0; i < region_count; ++i) {
+    const ContentRegion& region = of.regions[i];
+    regions[i] = {region.offset, region.length,     extents_so_far,
+                  region.kind,   region.first_file, region.file_count};
+    extents_so_far += (region.length + kExtentSize - 1) / kExtentSize;
+  }
+  ASSERT(extents_so_far < (std::uint64_t{1} << 32));
+  extent_count = static_cast<std::uint32_t>(extents_so_far);
+  for (std::uint32_t i = 0; i < of.files.size(); ++i) {
+    FileState& file = files[i];
+    file.owner = this;
+    file.index = i;
+    const FileFacts& facts = of.verified_facts[i];
+    file.facts_known = facts.size != 0 || facts.inode != 0;
+    file.facts = facts;
+  }
+}
+
+std::uint32_t ShardContent::region_of_file(std::uint32_t file) const {
+  const auto [first, last] = pieces_of_file(file);
+  static_cast<void>(last);
+  return region_at(PieceIndex(first), content.files[file].offset);
+}
+
+std::pair<std::uint32_t, std::uint32_t> ShardContent::pieces_of_file(std::uint32_t file) const {
+  const ContentFile& of = content.files[file];
+  DCHECK(of.length > 0);
+  return {content.blocks.piece_at(of.offset).value,
+          content.blocks.piece_at(of.offset + of.length - 1).value};
+}
+
+}  // namespace penstock
