@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
   penstock::cli::Program program(console);
   penstock::cli::register_check(program);
   penstock::cli::register_create(program);
+  penstock::cli::register_show(program);
   penstock::cli::register_verify(program);
   return program.run(argc, argv);
 }

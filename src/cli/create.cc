@@ -15,6 +15,7 @@
 #include "cli/program.hh"
 #include "cli/torrent_file.hh"
 #include "control/dataset/make_torrent.hh"
+#include "wire/magnet.hh"
 
 namespace penstock::cli {
 namespace {
@@ -94,7 +95,7 @@ void report_result(Context& context, const Metainfo& metainfo, const std::string
                    double seconds) {
   const std::uint64_t bytes = count_bytes(metainfo);
   const double rate = static_cast<double>(bytes) / std::max(seconds, 1e-9);
-  const std::string magnet = make_magnet(metainfo);
+  const std::string magnet = format_magnet(magnet_of(metainfo));
   nlohmann::ordered_json fields{
       {"torrent", output},
       {"name", metainfo.name},

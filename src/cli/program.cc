@@ -2,8 +2,12 @@
 
 #include <exception>
 #include <new>
+#include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
+
+#include "control/nearest.hh"
 
 namespace penstock::cli {
 namespace {
@@ -47,8 +51,11 @@ class HelpFormatter : public CLI::Formatter {
   std::string make_option_opts(const CLI::Option* option) const override {
     if (option->get_positional()) return "";
     std::string text;
-    if (option->get_type_size() != 0) text += " " + option->get_type_name();
-    if (option->get_expected_max() > 1) text += "...";
+    // "N:UINT in [1 - 1024]": what follows the colon is a check, and its message says it when it
+    // fails.
+    const std::string type = option->get_type_name();
+    if (option->get_type_size() != 0) text += " " + type.substr(0, type.find(':'));
+    // Options that may be given more than once say so in their description.
     return text;
   }
   std::string make_footer(const CLI::App* app) const override {
@@ -65,6 +72,17 @@ std::string full_name(const CLI::App& app) {
 const CLI::App& deepest(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
   return chosen.empty() ? app : deepest(*chosen.front());
+}
+
+std::string no_such_command(const CLI::App& group, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : group.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  const std::string_view meant = control::nearest(word, views);
+  std::string text = "there is no command \"" + word + "\"";
+  if (!meant.empty()) text += ": did you mean \"" + std::string(meant) + "\"?";
+  return text;
 }
 
 }  // namespace
@@ -137,6 +155,12 @@ int Program::run(int argc, const char* const* argv) {
     console_.print(about.help(parent == nullptr ? "" : full_name(*parent)));
     return console_.flush_out() ? 0 : static_cast<int>(ExitStatus::failed);
   } catch (const CLI::ParseError& error) {
+    const CLI::App& at = deepest(*app_);
+    const std::vector<std::string> unknown = at.remaining();
+    if (!unknown.empty() && !at.get_subcommands([](const CLI::App*) { return true; }).empty() &&
+        !unknown.front().starts_with('-')) {
+      return usage_error(no_such_command(at, unknown.front()));
+    }
     return usage_error(error.what());
   }
   if (!chosen_->action) return usage_error("a command is missing");

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <string_view>
 #include <system_error>
 
 #include <fcntl.h>
@@ -18,23 +17,6 @@ namespace {
 
 Error io_error(const std::string& path, int error, const char* hint = "") {
   return Error{ErrorKind::io, "\"" + path + "\": " + std::generic_category().message(error) + hint};
-}
-
-// RFC 3986 §2.3: everything but unreserved characters is escaped.
-std::string percent_encoded(std::string_view text) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
-  std::string encoded;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    const bool letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z');
-    if (letter || (byte >= '0' && byte <= '9') ||
-        std::string_view("-._~").find(c) != std::string_view::npos) {
-      encoded.push_back(c);
-    } else {
-      encoded += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
-    }
-  }
-  return encoded;
 }
 
 class Descriptor {
@@ -132,23 +114,6 @@ Result<void> write_file(const std::string& path, std::span<const std::byte> byte
     return fail("\"" + path + "\": exists already: use --force to replace it", ErrorKind::usage);
   }
   return tl::unexpected(io_error(path, error));
-}
-
-std::string make_magnet(const Metainfo& metainfo) {
-  std::string link = "magnet:?";
-  if (metainfo.v1_hash) link += "xt=urn:btih:" + metainfo.v1_hash->hex();
-  if (metainfo.v2_hash) {
-    // 12 20: the multihash prefix of SHA-256 (BEP 9, BEP 52).
-    link += std::string(metainfo.v1_hash ? "&" : "") + "xt=urn:btmh:1220" + metainfo.v2_hash->hex();
-  }
-  link += "&dn=" + percent_encoded(metainfo.name);
-  for (const auto& tier : metainfo.tracker_tiers) {
-    for (const std::string& url : tier)
-      link += "&tr=" + percent_encoded(url);
-  }
-  for (const std::string& url : metainfo.web_seeds)
-    link += "&ws=" + percent_encoded(url);
-  return link;
 }
 
 const char* format_of(const Metainfo& metainfo) {

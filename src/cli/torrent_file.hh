@@ -21,9 +21,6 @@ Result<Metainfo> load_torrent_file(const std::string& path);
 // false an existing file is an error (ErrorKind::usage).
 Result<void> write_file(const std::string& path, std::span<const std::byte> bytes, bool replace);
 
-// The magnet link (BEP 9, 52; BEP 19's ws) that names the torrent, its trackers and web seeds.
-std::string make_magnet(const Metainfo& metainfo);
-
 // "v1", "v2", "hybrid".
 const char* format_of(const Metainfo& metainfo);
 // Files that a disk holds: padding left out.

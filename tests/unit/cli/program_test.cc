@@ -64,6 +64,15 @@ TEST(Program, AnswersMistakesWithStatus2AndTheWayToHelp) {
   }
 }
 
+TEST(Program, GuessesWhichCommandWasMeant) {
+  World world;
+  world.program.add_command("verify", "first", "", [](Context&) { return ExitStatus::done; });
+  EXPECT_EQ(world.run({"verfiy", "x", "--json"}), 2);
+  EXPECT_NE(world.streams.err_text().find("no command \"verfiy\": did you mean \"verify\"?"),
+            std::string::npos)
+      << world.streams.err_text();
+}
+
 TEST(Program, ReportsJsonWithSchemaAndOneFinalObject) {
   World world;
   CLI::App& group = world.program.add_group("bench", "Measure");
