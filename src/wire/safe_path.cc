@@ -10,7 +10,9 @@
 namespace penstock {
 namespace {
 
-// A file system's NAME_MAX is 255; this leaves room for an extension and for ".1".
+// What a component of a path may have on POSIX file systems, bytes.
+constexpr std::size_t kNameMax = 255;
+// Where a component is cut: leaves room for the extension.
 constexpr std::size_t kComponentBytesMax = 240;
 // An extension further from the end than this is none.
 constexpr std::size_t kExtensionBytesMax = 10;
@@ -46,8 +48,18 @@ std::string numbered(const std::string& path, std::uint32_t number) {
   const std::size_t slash = path.rfind('/');
   const std::size_t name = slash == std::string::npos ? 0 : slash + 1;
   std::size_t dot = path.rfind('.');
-  if (dot == std::string::npos || dot <= name) dot = path.size();
-  return path.substr(0, dot) + "." + std::to_string(number) + path.substr(dot);
+  if (dot == std::string::npos || dot <= name || path.size() - dot > kNameMax / 2) {
+    dot = path.size();
+  }
+  const std::string tail = "." + std::to_string(number) + path.substr(dot);
+  // What doesn't fit any more is cut off before the number, but not inside of a character.
+  std::size_t stem = dot;
+  if (stem - name + tail.size() > kNameMax) {
+    stem = name + kNameMax - std::min(kNameMax, tail.size());
+    while (stem > name && (static_cast<unsigned char>(path[stem]) & 0xc0) == 0x80)
+      --stem;
+  }
+  return path.substr(0, stem) + tail;
 }
 
 }  // namespace
@@ -71,11 +83,11 @@ void append_safe_component(std::string& path, std::string_view component) {
     if (point.value < 32) {  // control characters and what is no UTF-8
       path.push_back('_');
       ++added;
-      continue;
+    } else {
+      path.append(component.substr(begin, point.length));
+      added += point.length;
+      if (point.value == '.') ++dots;
     }
-    path.append(component.substr(begin, point.length));
-    added += point.length;
-    if (point.value == '.') ++dots;
     if (added >= kComponentBytesMax && !cut) {
       cut = true;
       i = extension_after(component, begin);

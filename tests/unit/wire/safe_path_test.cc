@@ -101,6 +101,20 @@ TEST(SafePath, long_names_are_cut_and_keep_their_extension) {
   EXPECT_EQ(safe(std::string(100, 'a') + "." + std::string(200, 'b')).size(), 240u);
 }
 
+TEST(SafePath, what_is_replaced_counts_too) {
+  EXPECT_EQ(safe(std::string(1000, '\xff')), std::string(240, '_'));
+  EXPECT_EQ(safe(std::string(1000, '\x01') + ".a"), std::string(240, '_') + ".a");
+}
+
+TEST(Clashes, a_number_does_not_make_a_name_too_long) {
+  const std::string name = std::string(244, 'x') + ".extension";
+  EXPECT_EQ(resolved({"d/" + name, "d/" + name})[1], "d/" + std::string(243, 'x') + ".1.extension");
+  std::string wide;
+  while (wide.size() < 254)
+    wide += "\xc3\xa9";
+  EXPECT_EQ(resolved({wide, wide})[1], wide.substr(0, 252) + ".1");
+}
+
 TEST(Clashes, none) {
   const std::vector<std::string> paths{"a", "b/a", "b/b", "A", "c.txt"};
   EXPECT_EQ(resolved(paths), paths);
