@@ -78,7 +78,7 @@ struct MetainfoLimits {
   std::size_t bytes_max = std::size_t{256} << 20;  // of the .torrent
   std::uint32_t files_max = 1'000'000;             // padding included
   std::uint32_t pieces_max = 1u << 22;
-  std::uint32_t depth_max = 100;          // nested lists and dictionaries
+  std::uint32_t depth_max = 99;           // nested lists and dictionaries; libtorrent's bound
   std::uint32_t tokens_max = 16'000'000;  // bencoded values in the file
   std::uint32_t path_bytes_max = 4096;    // of one file's path (PATH_MAX)
   std::uint32_t trackers_max = 4096;      // more are dropped

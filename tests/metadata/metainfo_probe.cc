@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,8 +69,10 @@ int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   std::string name;
   while (std::getline(std::cin, name)) {
-    std::ifstream in(name, std::ios::binary);
-    const std::vector<char> bytes((std::istreambuf_iterator<char>(in)), {});
+    std::ifstream in(name, std::ios::binary | std::ios::ate);
+    std::vector<char> bytes(in ? static_cast<std::size_t>(in.tellg()) : 0);
+    in.seekg(0);
+    in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     const auto metainfo = penstock::load_metainfo(std::as_bytes(std::span(bytes)));
     std::cout << "{\"file\":" << quoted(name);
     if (metainfo) {
