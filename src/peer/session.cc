@@ -233,6 +233,15 @@ void Session::on_timeout(Instant now) {
   timer_ = next_deadline();
 }
 
+// Bytes went out: a keepalive isn't needed for a while.
+void Session::note_sent(Instant now) {
+  now_ = now;
+  last_sent_ = now;
+  if (!keepalive_due_) return;
+  keepalive_due_ = false;
+  arm(now + shared_->limits.keepalive_interval);
+}
+
 // False: the peer has used up its small messages, and the session is closed.
 bool Session::charge(std::uint32_t cost) {
   const SessionLimits& limits = shared_->limits;

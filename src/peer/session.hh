@@ -227,6 +227,7 @@ class Session {
   bool take_signal(SessionEvent& event);
   void on_input_end();
   void begin_messages();
+  void note_sent(Instant now);
   bool charge(std::uint32_t cost = 1);
   bool charge_unknown(std::uint32_t bytes);
 

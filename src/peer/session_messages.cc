@@ -98,12 +98,12 @@ bool Session::on_simple(SessionEvent& event, std::uint8_t id) {
 // BITFIELD and its kin come once, before any HAVE; only a HAVE_NONE may be followed by a better
 // one (a peer that had no metadata yet).
 bool Session::first_bitfield(bool none) {
-  if (bitfield_seen_ && (none || have_count_ > 0)) {
-    close(CloseReason::bitfield_duplicate);
-    return false;
-  }
   if (have_seen_) {
     close(CloseReason::bitfield_late);
+    return false;
+  }
+  if (bitfield_seen_ && (none || have_count_ > 0)) {
+    close(CloseReason::bitfield_duplicate);
     return false;
   }
   bitfield_seen_ = true;
@@ -294,8 +294,7 @@ Request Session::pop_request() {
 void Session::on_block_sent(Instant now) {
   if (stage_ == Stage::closed) return;
   DCHECK(in_window_ > 0);
-  now_ = now;
-  last_sent_ = now;
+  note_sent(now);
   --in_window_;
   excess_ -= excess_ > 0 ? 1 : 0;
 }

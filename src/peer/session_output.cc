@@ -32,8 +32,8 @@ bool Session::more_to_commit() const {
   if (stage_ == Stage::closed || stage_ == Stage::idle) return false;
   if (handshake_due_) return true;
   if (stage_ != Stage::messages) return false;
-  if (bitfield_due_ || extension_due_ || keepalive_due_ || choke_due_ || choked_ != told_choked_ ||
-      interested_ != told_interested_) {
+  if (bitfield_due_ || extension_due_ || (keepalive_due_ && items_count_ == 0) || choke_due_ ||
+      choked_ != told_choked_ || interested_ != told_interested_) {
     return true;
   }
   if (changes_count_ > 0 || sweep_ != kNoSweep || metadata_run_count_ > 0 ||
@@ -137,9 +137,7 @@ bool Session::commit_queues() {
     return true;
   }
   if (commit_metadata()) return true;
-  if (!keepalive_due_) return false;
-  keepalive_due_ = false;
-  if (items_count_ > 0) return false;  // anything else says as much
+  if (!keepalive_due_ || items_count_ > 0) return false;  // anything else says as much
   commit(OutKind::keepalive, wire::kPrefixSize);
   return true;
 }
@@ -219,8 +217,7 @@ SmallFill Session::fill_small(Instant now, std::span<std::byte> scratch,
 
 void Session::on_small_sent(Instant now, std::size_t bytes) {
   if (bytes == 0 || stage_ == Stage::closed) return;
-  now_ = now;
-  last_sent_ = now;
+  note_sent(now);
   out_offset_ += static_cast<std::uint32_t>(bytes);
   while (items_count_ > 0 && out_offset_ >= item(0).length) {
     const OutItem done = item(0);
