@@ -48,8 +48,11 @@ class Runner:
         self.datasets = {}
 
     def prepare(self, cells):
+        penstock = self.options.seed_program
+        if penstock == "libtorrent":
+            penstock = os.path.abspath("build/penstock")
         for name, creator in dict.fromkeys((cell.dataset, cell.creator) for cell in cells):
-            program = self.options.seed_program if creator == "penstock" else None
+            program = penstock if creator == "penstock" else None
             self.datasets[name, creator] = datasets.make(name, program)
 
     def seed(self, cell, folder):
