@@ -86,7 +86,7 @@ def sources(tree):
         for parent, folders, names in os.walk(os.path.join(tree, top)):
             folders.sort()
             for name in sorted(names):
-                if name.endswith((".hh", ".cc", ".h", ".hpp", ".cpp", ".inc")):
+                if name.endswith((".hh", ".cc", ".h", ".hpp", ".cpp", ".def", ".inc")):
                     yield os.path.relpath(os.path.join(parent, name), tree)
 
 
