@@ -165,23 +165,13 @@ bool UringStorage::prepare(std::uint32_t index) {
       io_uring_prep_close(sqe, op.fd);
       break;
     case Phase::read: {
-      std::uint32_t skip = op.answer.bytes;
-      unsigned count = 0;
-      for (std::size_t i = 0; i < op.asked.segment_count; ++i) {
-        const StorageOp::Segment& segment = op.asked.segments[i];
-        if (skip >= segment.length) {
-          skip -= segment.length;
-          continue;
-        }
-        op.iov[count++] = {segment.data + skip, segment.length - skip};
-        skip = 0;
-      }
+      const std::size_t count = host::rest_of(op.asked, op.answer.bytes, op.iov);
       const std::uint64_t offset = op.asked.offset + op.answer.bytes;
       if (count == 1) {
         io_uring_prep_read(sqe, op.fd, op.iov[0].iov_base, static_cast<unsigned>(op.iov[0].iov_len),
                            offset);
       } else {
-        io_uring_prep_readv(sqe, op.fd, op.iov.data(), count, offset);
+        io_uring_prep_readv(sqe, op.fd, op.iov.data(), static_cast<unsigned>(count), offset);
       }
       ++counters_.reads;
       break;

@@ -1,10 +1,14 @@
 #include "host/files.hh"
 
 #include <cerrno>
+#include <string_view>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "base/arena.hh"
 #include "host/errors.hh"
@@ -29,6 +33,72 @@ open_how content_check_how() {
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   return how;
+}
+
+bool has_openat2(int pool_fd) {
+  open_how how = content_check_how();
+  const Fd fd(static_cast<int>(::syscall(SYS_openat2, pool_fd, ".", &how, sizeof how)));
+  return fd.valid();
+}
+
+namespace {
+
+// One component, never through a symbolic link.
+Fd open_component(int directory, const std::string& name, int flags, int& error) {
+  Fd fd(::openat(directory, name.c_str(), flags | O_NOFOLLOW | O_CLOEXEC));
+  error = fd.valid() ? 0 : errno;
+  struct stat facts {};
+  // O_PATH opens the link itself.
+  if (fd.valid() && (flags & O_PATH) != 0 && ::fstat(fd.get(), &facts) == 0 &&
+      S_ISLNK(facts.st_mode)) {
+    error = ELOOP;
+    return Fd();
+  }
+  return fd;
+}
+
+Fd open_by_walking(int pool_fd, const char* path, int flags, int& error) {
+  std::string_view rest = path;
+  error = rest.empty() ? ENOENT : EXDEV;
+  if (rest.empty() || rest.front() == '/') return Fd();
+  Fd directory;
+  for (;;) {
+    const std::size_t slash = rest.find('/');
+    const std::string name(rest.substr(0, slash));
+    const int from = directory.valid() ? directory.get() : pool_fd;
+    error = name.empty() ? ENOENT : EXDEV;
+    if (name.empty() || name == "..") return Fd();
+    if (slash == std::string_view::npos) return open_component(from, name, flags, error);
+    Fd next = open_component(from, name, O_PATH | O_DIRECTORY, error);
+    if (!next.valid()) return Fd();
+    directory = std::move(next);
+    rest.remove_prefix(slash + 1);
+  }
+}
+
+}  // namespace
+
+Fd open_beneath(int pool_fd, const char* path, const open_how& how, bool openat2, int& error) {
+  if (!openat2) return open_by_walking(pool_fd, path, static_cast<int>(how.flags), error);
+  open_how copy = how;
+  Fd fd(static_cast<int>(::syscall(SYS_openat2, pool_fd, path, &copy, sizeof copy)));
+  error = fd.valid() ? 0 : errno;
+  return fd;
+}
+
+std::size_t rest_of(const StorageOp& op, std::uint32_t done,
+                    std::array<iovec, kReadSegmentsMax>& out) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < op.segment_count; ++i) {
+    const StorageOp::Segment& segment = op.segments[i];
+    if (done >= segment.length) {
+      done -= segment.length;
+      continue;
+    }
+    out[count++] = {segment.data + done, segment.length - done};
+    done = 0;
+  }
+  return count;
 }
 
 bool is_regular(const struct statx& facts) {

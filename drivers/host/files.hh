@@ -1,11 +1,13 @@
 // What every driver of Storage does the same way to a file of content.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
 #include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "base/result.hh"
 #include "host/fd.hh"
@@ -26,6 +28,13 @@ inline constexpr unsigned kStatxMask =
 // How it is only looked at.
 [[nodiscard]] open_how content_check_how();
 
+// openat2 where there is one. False when the kernel or seccomp refuses the call itself.
+[[nodiscard]] bool has_openat2(int pool_fd);
+// Opens by openat2; or, without it, component by component, refusing symbolic links and "..". On
+// failure `error` is errno.
+[[nodiscard]] Fd open_beneath(int pool_fd, const char* path, const open_how& how, bool openat2,
+                              int& error);
+
 [[nodiscard]] bool is_regular(const struct statx& facts);
 [[nodiscard]] FileFacts facts_of(const struct statx& facts);
 
@@ -34,6 +43,10 @@ inline constexpr unsigned kStatxMask =
 // to the first read: then stop_direct.
 [[nodiscard]] bool settle_flags(int fd, const struct statx& facts, bool noatime, bool direct);
 void stop_direct(int fd);
+
+// The segments of a read beyond its first `done` bytes; how many there are.
+[[nodiscard]] std::size_t rest_of(const StorageOp& op, std::uint32_t done,
+                                  std::array<iovec, kReadSegmentsMax>& out);
 
 // Fresh zero pages in the place of those of the segments that ask for it
 // (StorageOp::Segment::renew), or of all. Whoever refers to the old pages keeps them. False when

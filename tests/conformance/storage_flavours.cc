@@ -4,8 +4,13 @@
 #include <fstream>
 #include <utility>
 
+#include <poll.h>
+
+#include "disk_posix/posix_storage.hh"
 #include "disk_uring/uring_storage.hh"
+#include "host/wake_event.hh"
 #include "storage_world.hh"
+#include "support/memory_storage.hh"
 #include "uring/ring.hh"
 
 namespace penstock::conformance {
@@ -82,6 +87,79 @@ class UringWorld final : public DiskWorld {
   PoolIndex pool_;
 };
 
+class PosixWorld final : public DiskWorld {
+ public:
+  static std::unique_ptr<StorageWorld> make(bool direct, bool openat2, std::string& why_not) {
+    auto world = std::make_unique<PosixWorld>();
+    auto bell = host::WakeEvent::create();
+    if (!bell) {
+      why_not = bell.error().message;
+      return nullptr;
+    }
+    world->bell_ = std::move(*bell);
+    disk_posix::StorageOptions options{.ops_max = kOpsMax, .files_max = 16, .direct = direct};
+    options.openat2 = openat2;
+    options.threads = 4;
+    options.wake_fd = world->bell_.fd();
+    auto storage = disk_posix::PosixStorage::create(options);
+    if (!storage) {
+      why_not = storage.error().message;
+      return nullptr;
+    }
+    world->storage_ = std::move(*storage);
+    auto pool = world->storage_->open_pool(world->directory());
+    if (!pool) {
+      why_not = pool.error().message;
+      return nullptr;
+    }
+    world->pool_ = *pool;
+    return world;
+  }
+  Storage& storage() override { return *storage_; }
+  PoolIndex pool() override { return pool_; }
+  // As a parked shard waits: a completion that doesn't ring would let the suite run out of turns.
+  void step() override {
+    pollfd wait{bell_.fd(), POLLIN, 0};
+    ::poll(&wait, 1, 1);
+    bell_.quiet();
+  }
+  void validate() override { storage_->validate(); }
+
+ private:
+  host::WakeEvent bell_;
+  std::unique_ptr<disk_posix::PosixStorage> storage_;
+  PoolIndex pool_;
+};
+
+class MemoryWorld final : public StorageWorld {
+ public:
+  MemoryWorld()
+      : storage_(clock_, {.ops_max = kOpsMax, .files_max = 16}), pool_(storage_.add_pool(disk_)) {}
+  Storage& storage() override { return storage_; }
+  PoolIndex pool() override { return pool_; }
+  void step() override {
+    const Instant soon = clock_.now() + Duration::milliseconds(1);
+    clock_.advance_to(earlier(storage_.next_event(), soon));
+  }
+  void put(const std::string& path, const std::vector<std::byte>& content) override {
+    disk_.put(path, content);
+  }
+  void append(const std::string& path, const std::vector<std::byte>& content) override {
+    disk_.append(path, content);
+  }
+  void truncate(const std::string& path, std::uint64_t size) override {
+    disk_.truncate(path, size);
+  }
+  void remove(const std::string& path) override { disk_.remove(path); }
+  void make_directory(const std::string& path) override { disk_.make_directory(path); }
+
+ private:
+  support::VirtualClock clock_;
+  support::MemoryDisk disk_;
+  support::MemoryStorage storage_;
+  PoolIndex pool_;
+};
+
 }  // namespace
 
 const std::vector<StorageFlavour>& storage_flavours() {
@@ -89,6 +167,13 @@ const std::vector<StorageFlavour>& storage_flavours() {
       {"uring_buffered", [](std::string& why) { return UringWorld::make(false, why); }, kOpsMax,
        false},
       {"uring_direct", [](std::string& why) { return UringWorld::make(true, why); }, kOpsMax, true},
+      {"posix_buffered", [](std::string& why) { return PosixWorld::make(false, true, why); },
+       kOpsMax, false},
+      {"posix_direct", [](std::string& why) { return PosixWorld::make(true, true, why); }, kOpsMax,
+       true},
+      {"posix_walking", [](std::string& why) { return PosixWorld::make(false, false, why); },
+       kOpsMax, false, false},
+      {"memory", [](std::string&) { return std::make_unique<MemoryWorld>(); }, kOpsMax, false},
   };
   return flavours;
 }

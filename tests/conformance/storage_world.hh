@@ -33,6 +33,7 @@ struct StorageFlavour {
   std::function<std::unique_ptr<StorageWorld>(std::string& why_not)> make;
   std::uint32_t ops_max = 0;  // how many operations it takes at once
   bool direct = false;        // asked for O_DIRECT
+  bool follows_links = true;  // symbolic links that stay in the pool
 };
 
 const std::vector<StorageFlavour>& storage_flavours();

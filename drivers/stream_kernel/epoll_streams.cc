@@ -1,0 +1,446 @@
+#include "stream_kernel/epoll_streams.hh"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/assert.hh"
+#include "host/errors.hh"
+
+namespace penstock::stream_kernel {
+namespace {
+
+// What an epoll event is about: the top bits of its data; below, an index.
+constexpr std::uint64_t kOfListener = 1ull << 62;
+constexpr std::uint64_t kOfBell = 2ull << 62;
+constexpr std::size_t kEventsMax = 256;
+constexpr Duration kAcceptPause = Duration::milliseconds(100);
+// Looked at although nothing happens, while streams linger.
+constexpr Duration kLingerLook = Duration::seconds(1);
+// Turns of one slot in one poll_events.
+constexpr int kRoundsMax = 16;
+// Receives into one slot's bin per turn, while it lingers.
+constexpr int kDrinksMax = 16;
+
+}  // namespace
+
+Result<std::unique_ptr<EpollStreams>> EpollStreams::create(Listeners listeners,
+                                                           const StreamOptions& options) {
+  std::unique_ptr<EpollStreams> out(new EpollStreams(std::move(listeners), options));
+  out->epoll_ = host::Fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!out->epoll_.valid()) return host::os_error("epoll_create1", errno);
+  auto bell = host::WakeEvent::create();
+  if (!bell) return tl::unexpected(std::move(bell).error());
+  out->bell_ = std::move(*bell);
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;  // every ring is an edge: nobody needs to read the counter
+  event.data.u64 = kOfBell;
+  if (::epoll_ctl(out->epoll_.get(), EPOLL_CTL_ADD, out->bell_.fd(), &event) != 0) {
+    return host::os_error("epoll_ctl", errno);
+  }
+  for (std::size_t i = 0; i < out->listeners_.sockets.size(); ++i) {
+    event.data.u64 = kOfListener | i;
+    if (::epoll_ctl(out->epoll_.get(), EPOLL_CTL_ADD, out->listeners_.sockets[i].get(), &event) !=
+        0) {
+      return host::os_error("epoll_ctl", errno);
+    }
+  }
+  return out;
+}
+
+EpollStreams::EpollStreams(Listeners listeners, const StreamOptions& options)
+    : options_(options),
+      send_path_(options, counters_),
+      listeners_(std::move(listeners)),
+      listener_ready_(listeners_.sockets.size(), true),
+      slots_(options.streams_max),
+      memory_size_(std::size_t{options.buffer_count} * options.buffer_size) {
+  memory_ = std::make_unique_for_overwrite<std::byte[]>(memory_size_);
+  for (std::uint32_t i = options.streams_max; i-- > 0;) {
+    slots_[i].next_free = free_head_;
+    free_head_ = i;
+  }
+}
+
+EpollStreams::~EpollStreams() {
+  for (Slot& slot : slots_) {
+    if (slot.fd >= 0) ::close(slot.fd);
+  }
+}
+
+// --- handles and lists ---
+
+std::uint32_t EpollStreams::index_of(const Slot& slot) const {
+  return static_cast<std::uint32_t>(&slot - slots_.data());
+}
+
+StreamHandle EpollStreams::handle_of(const Slot& slot) const {
+  return StreamHandle(std::uint64_t{slot.generation} << 32 | index_of(slot));
+}
+
+EpollStreams::Slot* EpollStreams::find(StreamHandle stream) {
+  const std::uint32_t index = stream_index(stream);
+  if (index >= slots_.size()) return nullptr;
+  Slot& slot = slots_[index];
+  const bool alive = slot.state == State::open || slot.state == State::connecting;
+  return alive && slot.generation == stream.value >> 32 ? &slot : nullptr;
+}
+
+bool EpollStreams::take_slot(int fd, State state, std::uint32_t& index) {
+  if (free_head_ == kNone) return false;
+  index = free_head_;
+  Slot& slot = slots_[index];
+  free_head_ = slot.next_free;
+  slot.fd = fd;
+  slot.state = state;
+  return true;
+}
+
+// Once for all the stream's life.
+bool EpollStreams::watch(Slot& slot) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = index_of(slot);
+  ++counters_.other_calls;
+  return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, slot.fd, &event) == 0;
+}
+
+void EpollStreams::add_todo(Slot& slot) {
+  if (slot.in_todo) return;
+  slot.in_todo = true;
+  slot.next_todo = kNone;
+  const std::uint32_t index = index_of(slot);
+  (todo_tail_ == kNone ? todo_head_ : slots_[todo_tail_].next_todo) = index;
+  todo_tail_ = index;
+  ++todo_count_;
+}
+
+void EpollStreams::unlink_linger(Slot& slot) {
+  (slot.linger_previous == kNone ? linger_head_ : slots_[slot.linger_previous].linger_next) =
+      slot.linger_next;
+  (slot.linger_next == kNone ? linger_tail_ : slots_[slot.linger_next].linger_previous) =
+      slot.linger_previous;
+  slot.linger_next = slot.linger_previous = kNone;
+}
+
+void EpollStreams::start_linger(Slot& slot) {
+  slot.state = State::lingering;
+  slot.linger_until = now_ + options_.linger;
+  slot.linger_previous = linger_tail_;
+  slot.linger_next = kNone;
+  (linger_tail_ == kNone ? linger_head_ : slots_[linger_tail_].linger_next) = index_of(slot);
+  linger_tail_ = index_of(slot);
+}
+
+// The handle and the descriptor end here.
+void EpollStreams::free_slot(Slot& slot, bool reset) {
+  DCHECK(slot.state != State::free);
+  std::uint32_t generation = slot.generation;
+  if (slot.state == State::lingering) {
+    unlink_linger(slot);
+  } else if (++generation == 0) {
+    generation = 1;
+  }
+  if (slot.fd >= 0) {
+    if (reset) reset_on_close(slot.fd);
+    ::close(slot.fd);
+    counters_.other_calls += reset ? 2 : 1;
+  }
+  const bool in_todo = slot.in_todo;
+  const std::uint32_t next_todo = slot.next_todo;
+  slot = Slot{};
+  slot.generation = generation;
+  slot.in_todo = in_todo;  // it leaves that list in its turn
+  slot.next_todo = next_todo;
+  slot.next_free = free_head_;
+  free_head_ = index_of(slot);
+}
+
+// --- what happens ---
+
+void EpollStreams::wait(Duration timeout) {
+  bool at_once = todo_count_ > 0;
+  for (const bool ready : listener_ready_)
+    at_once |= ready && !accept_paused_;
+  if (at_once) timeout = Duration{};
+  if (accept_paused_) timeout = std::min(timeout, kAcceptPause);
+  if (linger_head_ != kNone) timeout = std::min(timeout, kLingerLook);
+  std::array<epoll_event, kEventsMax> events;
+  int n = -1;
+  ++counters_.other_calls;
+  if (pwait2_) {
+    const timespec limit{timeout.ns / 1'000'000'000, timeout.ns % 1'000'000'000};
+    n = ::epoll_pwait2(epoll_.get(), events.data(), kEventsMax,
+                       timeout == Duration::max() ? nullptr : &limit, nullptr);
+    if (n < 0 && (errno == ENOSYS || errno == EPERM)) pwait2_ = false;
+  }
+  if (!pwait2_) {
+    const std::int64_t ms = timeout.ns / 1'000'000 + (timeout.ns % 1'000'000 > 0 ? 1 : 0);
+    const int limit = timeout == Duration::max() ? -1 : static_cast<int>(std::min(ms, 60'000l));
+    n = ::epoll_wait(epoll_.get(), events.data(), kEventsMax, limit);
+  }
+  for (int i = 0; i < n; ++i) {
+    const epoll_event& event = events[static_cast<std::size_t>(i)];
+    if (event.data.u64 == kOfBell) continue;
+    if ((event.data.u64 & kOfListener) != 0) {
+      listener_ready_[event.data.u64 & ~kOfListener] = true;
+      continue;
+    }
+    Slot& slot = slots_[event.data.u64];
+    const std::uint32_t what = event.events;
+    slot.broken |= (what & (EPOLLERR | EPOLLHUP)) != 0;
+    slot.ending |= (what & EPOLLRDHUP) != 0;
+    slot.readable |= (what & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0;
+    slot.writable |= (what & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0;
+    if (slot.readable || slot.want_write || slot.state == State::connecting) add_todo(slot);
+  }
+}
+
+std::size_t EpollStreams::poll_events(Instant now, std::span<StreamEvent> out) {
+  now_ = now;
+  memory_used_ = 0;
+  if (accept_paused_ && accept_again_ <= now) accept_paused_ = false;
+  while (linger_head_ != kNone && slots_[linger_head_].linger_until <= now)
+    free_slot(slots_[linger_head_], false);
+  std::size_t count = 0;
+  for (std::uint32_t i = 0; i < listener_ready_.size(); ++i) {
+    while (listener_ready_[i] && !accept_paused_ && count < out.size()) {
+      if (step_accept(i, out[count])) ++count;
+    }
+  }
+  // Rounds of one turn for each slot on the list: a busy one goes to its end.
+  for (int round = 0; round < kRoundsMax; ++round) {
+    if (!take_turns(out, count)) break;
+  }
+  return count;
+}
+
+// True when there is more to do and room for it.
+bool EpollStreams::take_turns(std::span<StreamEvent> out, std::size_t& count) {
+  for (std::uint32_t left = todo_count_; left > 0; --left) {
+    if (count == out.size()) return false;
+    Slot& slot = slots_[todo_head_];
+    bool said = false;
+    const Turn turn = step(slot, out[count], said);
+    if (said) ++count;
+    if (turn == Turn::no_memory) return false;
+    todo_head_ = slot.next_todo;
+    if (todo_head_ == kNone) todo_tail_ = kNone;
+    slot.in_todo = false;
+    --todo_count_;
+    if (turn == Turn::more) add_todo(slot);
+  }
+  return todo_count_ > 0;
+}
+
+bool EpollStreams::step_accept(std::uint32_t listener, StreamEvent& out) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  ++counters_.other_calls;
+  const int fd =
+      ::accept4(listeners_.sockets[listener].get(), reinterpret_cast<sockaddr*>(&address), &length,
+                SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0) {
+    if (errno == EAGAIN) {
+      listener_ready_[listener] = false;
+    } else if (errno != ECONNABORTED && errno != EINTR) {
+      // Out of descriptors or memory: asking again at once would only spin.
+      ++counters_.accept_pauses;
+      accept_paused_ = true;
+      accept_again_ = now_ + kAcceptPause;
+    }
+    return false;
+  }
+  std::uint32_t index = 0;
+  if (!take_slot(fd, State::open, index)) {
+    ++counters_.accepts_refused;
+    counters_.other_calls += 2;
+    reset_on_close(fd);
+    ::close(fd);
+    return false;
+  }
+  Slot& slot = slots_[index];
+  if (!watch(slot)) {  // ENOMEM, or the user's limit of watches
+    ++counters_.accepts_refused;
+    free_slot(slot, true);
+    return false;
+  }
+  ++counters_.accepted;
+  out = StreamEvent{.kind = StreamEvent::Kind::accepted, .stream = handle_of(slot)};
+  out.endpoint = to_endpoint(address);
+  return true;
+}
+
+bool EpollStreams::say_closed(Slot& slot, StreamError error, StreamEvent& out) {
+  out = StreamEvent{.kind = StreamEvent::Kind::closed, .error = error, .stream = handle_of(slot)};
+  free_slot(slot, false);
+  return true;
+}
+
+EpollStreams::Turn EpollStreams::step(Slot& slot, StreamEvent& out, bool& said) {
+  switch (slot.state) {
+    case State::free:
+      return Turn::done;
+    case State::lingering:
+      drink(slot);
+      return slot.state == State::lingering && slot.readable ? Turn::more : Turn::done;
+    case State::connecting: {
+      if (slot.failed) {
+        said = say_closed(slot, slot.error, out);
+        return Turn::done;
+      }
+      if (!slot.writable) return Turn::done;
+      ++counters_.other_calls;
+      if (const int error = take_socket_error(slot.fd); error != 0) {
+        said = say_closed(slot, to_stream_error(error), out);
+        return Turn::done;
+      }
+      slot.state = State::open;
+      out = StreamEvent{.kind = StreamEvent::Kind::connected, .stream = handle_of(slot)};
+      said = true;
+      return slot.readable ? Turn::more : Turn::done;
+    }
+    case State::open:
+      return step_open(slot, out, said);
+  }
+  UNREACHABLE();
+}
+
+EpollStreams::Turn EpollStreams::step_open(Slot& slot, StreamEvent& out, bool& said) {
+  if (slot.failed) {
+    said = say_closed(slot, slot.error, out);
+    return Turn::done;
+  }
+  if (slot.want_write && slot.writable) {
+    slot.want_write = false;
+    out = StreamEvent{.kind = StreamEvent::Kind::writable, .stream = handle_of(slot)};
+    said = true;
+    return slot.readable ? Turn::more : Turn::done;
+  }
+  if (slot.reading) return slot.readable ? receive(slot, out, said) : Turn::done;
+  if (slot.broken) {
+    ++counters_.other_calls;
+    const int error = take_socket_error(slot.fd);
+    said = say_closed(slot, error == 0 ? StreamError::reset : to_stream_error(error), out);
+  }
+  return Turn::done;
+}
+
+EpollStreams::Turn EpollStreams::receive(Slot& slot, StreamEvent& out, bool& said) {
+  if (memory_size_ - memory_used_ < options_.buffer_size) {
+    ++counters_.buffers_exhausted;
+    return Turn::no_memory;
+  }
+  std::byte* const to = memory_.get() + memory_used_;
+  ++counters_.other_calls;
+  const ssize_t n = ::recv(slot.fd, to, options_.buffer_size, MSG_DONTWAIT);
+  if (n > 0) {
+    const auto length = static_cast<std::size_t>(n);
+    counters_.bytes_received += length;
+    // The next stream's bytes begin on a cache line of their own.
+    memory_used_ += (length + 63) / 64 * 64;
+    // Less than asked: it is empty, and what comes next is a new edge (epoll(7)) – but for a FIN
+    // that was seen already.
+    if (length < options_.buffer_size && !slot.ending && !slot.broken) slot.readable = false;
+    out = StreamEvent{.kind = StreamEvent::Kind::data, .stream = handle_of(slot)};
+    out.data = {to, length};
+    said = true;
+    return slot.readable ? Turn::more : Turn::done;
+  }
+  if (n < 0 && errno == EINTR) return Turn::more;
+  if (n < 0 && errno == EAGAIN) {
+    slot.readable = false;
+    return Turn::done;
+  }
+  const StreamError error = n == 0 ? StreamError::closed_by_peer : to_stream_error(errno);
+  said = say_closed(slot, error, out);
+  return Turn::done;
+}
+
+// What a lingering stream's peer still sends goes nowhere.
+void EpollStreams::drink(Slot& slot) {
+  for (int i = 0; i < kDrinksMax; ++i) {
+    ++counters_.other_calls;
+    // MSG_TRUNC on TCP: dropped without a copy.
+    const ssize_t n = ::recv(slot.fd, nullptr, 1 << 20, MSG_DONTWAIT | MSG_TRUNC);
+    if (n > 0) continue;
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) {
+      slot.readable = false;
+      return;
+    }
+    return free_slot(slot, false);
+  }
+}
+
+// --- the rest of the seam ---
+
+SendResult EpollStreams::try_send(StreamHandle stream, std::span<const SendPart> parts) {
+  Slot* const slot = find(stream);
+  if (slot == nullptr || slot->state != State::open || slot->failed || slot->want_write) return {};
+  const SendPath::Sent sent = send_path_.send(slot->fd, parts);
+  if (sent.error != 0) {
+    slot->failed = true;
+    slot->error = to_stream_error(sent.error);
+    add_todo(*slot);
+  } else if (sent.full) {
+    slot->want_write = true;
+    slot->writable = false;
+  }
+  return {sent.accepted, sent.exposed};
+}
+
+void EpollStreams::set_reading(StreamHandle stream, bool on) {
+  Slot* const slot = find(stream);
+  if (slot == nullptr || slot->reading == on) return;
+  slot->reading = on;
+  if (slot->readable || slot->broken) add_todo(*slot);
+}
+
+bool EpollStreams::connect(const Endpoint& remote, const IpAddress& local, StreamHandle& out) {
+  std::uint32_t index = 0;
+  if (!take_slot(-1, State::connecting, index)) return false;
+  Slot& slot = slots_[index];
+  ++counters_.connects;
+  counters_.other_calls += 4;
+  slot.fd = begin_connect(remote, local, options_.congestion, slot.error).release();
+  out = handle_of(slot);
+  if (slot.fd >= 0 && !watch(slot)) slot.error = StreamError::no_resources;
+  slot.failed = slot.error != StreamError::none;
+  if (slot.failed) add_todo(slot);
+  return true;
+}
+
+void EpollStreams::close(StreamHandle stream, bool graceful) {
+  Slot* const slot = find(stream);
+  if (slot == nullptr) return;
+  if (!graceful || slot->state != State::open || slot->failed) return free_slot(*slot, !graceful);
+  // close() with unread bytes in the socket would reset it and lose what is still to be sent: shut
+  // the sending side, read the peer to its end.
+  ++counters_.other_calls;
+  if (::shutdown(slot->fd, SHUT_WR) != 0) return free_slot(*slot, false);
+  if (++slot->generation == 0) slot->generation = 1;
+  start_linger(*slot);
+  slot->readable = true;
+  add_todo(*slot);
+}
+
+void EpollStreams::validate() const {
+  std::uint32_t todo = 0;
+  std::uint32_t lingering = 0;
+  for (const Slot& slot : slots_) {
+    todo += slot.in_todo ? 1 : 0;
+    lingering += slot.state == State::lingering ? 1 : 0;
+    ASSERT(slot.state != State::free || slot.fd < 0);
+  }
+  ASSERT(todo == todo_count_);
+  for (std::uint32_t i = linger_head_; i != kNone; i = slots_[i].linger_next)
+    --lingering;
+  ASSERT(lingering == 0);
+}
+
+}  // namespace penstock::stream_kernel
