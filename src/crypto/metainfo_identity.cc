@@ -11,7 +11,8 @@ void identify(Metainfo& metainfo) {
   if (metainfo.has_v1) metainfo.v1_hash = sha1(metainfo.info_bytes);
   if (metainfo.has_v2) metainfo.v2_hash = sha256(metainfo.info_bytes);
   if (metainfo.name.empty()) {
-    metainfo.name = metainfo.has_v1 ? metainfo.v1_hash->hex() : metainfo.v2_hash->hex();
+    // SHA-1 for v2 too: what libtorrent calls the folder.
+    metainfo.name = sha1(metainfo.info_bytes).hex();
   }
 }
 

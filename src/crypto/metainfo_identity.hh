@@ -11,7 +11,7 @@
 namespace penstock {
 
 // Sets v1_hash and v2_hash, as has_v1 and has_v2 say, from info_bytes. A torrent whose name nothing
-// safe was left of is named by its hash.
+// safe was left of is named by the SHA-1 of its info dictionary.
 void identify(Metainfo& metainfo);
 
 // Whether every piece layer hashes up to its file's pieces_root (BEP 52, "piece layers"). Layers

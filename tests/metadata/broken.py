@@ -210,6 +210,7 @@ def trees():
     yield Case("tree: too deep", tree(deep))
     for version in (3, 100, 1 << 40):
         yield Case(f"meta version {version}", tree({"a": leaf}, **{"meta version": version}))
+    yield Case("meta version 2^32", torrent(v1_single(**{"meta version": 1 << 32})), "big-version")
     yield Case(
         "tree without meta version",
         encode({"info": {k: v for k, v in v2({("a",): 5})["info"].items() if k != "meta version"}}),
@@ -229,6 +230,7 @@ def hybrids():
     def entry(i, **change):
         return lambda info: info["files"][i].update(change)
 
+    yield Case("hybrid: empty files", changed(lambda info: info.update(files=[])), "hybrid-pieces")
     yield Case("hybrid: other length", changed(entry(0, length=6)))
     yield Case("hybrid: other name", changed(entry(0, path=["x"])))
     yield Case("hybrid: other folder", changed(entry(2, path=["x", "c"])))

@@ -101,6 +101,7 @@ def safe_paths():
         "names that differ in case", torrent(v1_multi([(5, ["README"]), (6, ["readme"])])), "case"
     )
     yield Case("v2 folders that differ in case", encode(v2({("A", "x"): 5, ("a", "x"): 6})), "case")
+    yield Case("v2 folder called dot dot", encode(v2({("a",): 5, ("b",): 6}, name="..")))
     yield Case("v2 dot dot", encode(v2({("..", "x"): 5, ("y",): 6})))
     yield Case("v2 file called dot dot", encode(v2({("..",): 5, ("y",): 6})), "nameless-v2-file")
 
