@@ -118,7 +118,8 @@ class Session {
   Request pop_request();
   // A popped request was sent whole (its PIECE).
   void on_block_sent(Instant now);
-  // A popped request will not be answered. False without BEP 6: the peer can't be told.
+  // A popped request will not be answered. False without BEP 6: the peer can't be told, and nothing
+  // was done; drop_request() or close() then.
   bool reject(Instant now, const Request& request);
   // A popped request was dropped without a word (choked, without BEP 6).
   void drop_request();

@@ -302,9 +302,9 @@ void Session::on_block_sent(Instant now) {
 bool Session::reject(Instant now, const Request& request) {
   if (stage_ == Stage::closed) return true;
   DCHECK(in_window_ > 0);
+  if (!fast_) return false;
   now_ = now;
   --in_window_;
-  if (!fast_) return false;
   push_reject(request);
   return true;
 }

@@ -114,6 +114,28 @@ TEST(Upload, WithoutBep6ARejectCannotBeTold) {
   const Request r = rig.session.pop_request();
   EXPECT_FALSE(rig.session.reject(rig.now, r));
   EXPECT_EQ(rig.sent(), "");
+  rig.session.drop_request();
+  rig.session.validate();
+}
+
+// A request counts until it is sent, rejected or dropped, once.
+TEST(Upload, EveryPoppedRequestEndsOnce) {
+  SessionLimits limits = test_limits();
+  limits.requests_max = 2;
+  limits.requests_excess_max = 0;
+  Rig rig(limits);
+  rig.start_seed(kPlain);
+  unchoke(rig);
+  for (int i = 0; i < 10; ++i) {
+    rig.feed(request(0) + request(1));
+    ASSERT_EQ(rig.session.request_count(), 2u) << i;
+    const Request r = rig.session.pop_request();
+    if (!rig.session.reject(rig.now, r)) rig.session.drop_request();
+    rig.session.pop_request();
+    rig.session.on_block_sent(rig.now);
+  }
+  rig.feed(request(0) + request(0) + request(0));
+  EXPECT_EQ(rig.events(), "closed request_flood");
 }
 
 TEST(Upload, CancelOfAQueuedRequestIsAnsweredByAReject) {
