@@ -251,7 +251,7 @@ class Session {
   bool on_simple(SessionEvent& event, std::uint8_t id);
   bool on_have(SessionEvent& event, PieceIndex piece);
   bool on_have_all_or_none(SessionEvent& event, bool all);
-  bool first_bitfield(bool none);
+  bool begin_bitfield(bool none, std::uint32_t bytes);
   void on_request(const Request& request);
   void on_excess_request(const Request& request);
   bool on_cancel(SessionEvent& event, const Request& request);

@@ -201,8 +201,7 @@ bool Session::read_message(SessionEvent& event) {
         return false;
       }
       take(wire::kHeaderSize);
-      if (!first_bitfield(false)) return false;
-      have_count_ = 0;
+      if (!begin_bitfield(false, bitfield_size)) return false;
       begin_body(Reading::bitfield, bitfield_size);
       return false;
     case MessageId::piece:

@@ -95,19 +95,25 @@ bool Session::on_simple(SessionEvent& event, std::uint8_t id) {
   }
 }
 
-// BITFIELD and its kin come once, before any HAVE; only a HAVE_NONE may be followed by a better
-// one (a peer that had no metadata yet).
-bool Session::first_bitfield(bool none) {
-  if (have_seen_) {
-    close(CloseReason::bitfield_late);
-    return false;
+// From a seed, BITFIELD and its kin come once, before any HAVE; only a HAVE_NONE may be followed by
+// a better one (a peer that had no metadata yet). A seed takes them from leechers at any time:
+// DEVIATION(BEP 3, "only ever sent as the first message"): aria2 sends a BITFIELD instead of 20 or
+// more HAVEs at once, in mid-transfer. A later one costs by its size.
+bool Session::begin_bitfield(bool none, std::uint32_t bytes) {
+  if (role_ == SessionRole::leech) {
+    if (have_seen_) {
+      close(CloseReason::bitfield_late);
+      return false;
+    }
+    if (bitfield_seen_ && (none || have_count_ > 0)) {
+      close(CloseReason::bitfield_duplicate);
+      return false;
+    }
   }
-  if (bitfield_seen_ && (none || have_count_ > 0)) {
-    close(CloseReason::bitfield_duplicate);
-    return false;
-  }
+  const std::uint32_t cost = bitfield_seen_ ? 1 + bytes / 1024 : 1;
   bitfield_seen_ = true;
-  return charge();
+  have_count_ = 0;
+  return charge(cost);
 }
 
 bool Session::on_have_all_or_none(SessionEvent& event, bool all) {
@@ -115,7 +121,7 @@ bool Session::on_have_all_or_none(SessionEvent& event, bool all) {
     close(CloseReason::fast_not_negotiated);
     return false;
   }
-  if (!first_bitfield(!all)) return false;
+  if (!begin_bitfield(!all, 0)) return false;
   have_count_ = all ? torrent_->blocks.piece_count() : 0;
   if (role_ == SessionRole::seed) return false;
   event = {.kind = all ? SessionEvent::Kind::have_all : SessionEvent::Kind::have_none};

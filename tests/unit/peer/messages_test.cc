@@ -51,16 +51,38 @@ TEST(Messages, Bitfields) {
   EXPECT_EQ(told(bitfield({})), "closed bitfield_size");
   EXPECT_EQ(told(bitfield({std::byte{0xfc}})), "closed bitfield_spare_bits");
   EXPECT_EQ(told(bitfield({std::byte{0x01}})), "closed bitfield_spare_bits");
-  EXPECT_EQ(told(bitfield({std::byte{0xf0}}) + bitfield({std::byte{0xf0}})),
-            "closed bitfield_duplicate");
-  EXPECT_EQ(told(simple(MessageId::have_all) + bitfield({std::byte{0xf0}})),
-            "closed bitfield_duplicate");
-  EXPECT_EQ(told(simple(MessageId::have_none) + simple(MessageId::have_none)),
-            "closed bitfield_duplicate");
-  EXPECT_EQ(told(simple(MessageId::have_none) + bitfield({std::byte{0x80}})), "")
-      << "a peer that has its metadata now";
-  EXPECT_EQ(told(have(1) + bitfield({std::byte{0xf0}})), "closed bitfield_late");
-  EXPECT_EQ(told(have(1) + simple(MessageId::have_all)), "closed bitfield_late");
+}
+
+TEST(Messages, AnotherBitfield) {
+  const auto closes = [](const Bytes& bytes) {
+    Rig rig;
+    rig.start_leech();
+    rig.feed(bytes);
+    return std::string(rig.session.closed() ? close_reason_name(rig.session.close_reason()) : "");
+  };
+  const Bytes all = bitfield({std::byte{0xf8}});
+  const Bytes none = simple(MessageId::have_none);
+  EXPECT_EQ(closes(all + all), "bitfield_duplicate");
+  EXPECT_EQ(closes(simple(MessageId::have_all) + all), "bitfield_duplicate");
+  EXPECT_EQ(closes(none + none), "bitfield_duplicate");
+  EXPECT_EQ(closes(none + bitfield({std::byte{0x80}})), "") << "a peer that has its metadata now";
+  EXPECT_EQ(closes(have(1) + all), "bitfield_late");
+  EXPECT_EQ(closes(have(1) + simple(MessageId::have_all)), "bitfield_late");
+
+  // aria2 sends another one instead of many HAVEs, and a seed takes it.
+  Rig seed;
+  seed.start_seed();
+  const Bytes some = bitfield({std::byte{0x80}});
+  seed.feed(some + have(1) + bitfield({std::byte{0xe0}}) + some + none);
+  EXPECT_EQ(seed.events(), "");
+  EXPECT_FALSE(seed.session.peer_is_seed());
+  seed.feed(all);
+  EXPECT_TRUE(seed.session.peer_is_seed());
+  Bytes many;
+  for (int i = 0; i < 2500; ++i)
+    many = std::move(many) + some;
+  seed.feed(many);
+  EXPECT_EQ(seed.session.close_reason(), CloseReason::message_flood);
 }
 
 TEST(Messages, Have) {
