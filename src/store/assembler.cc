@@ -63,13 +63,34 @@ void Assembler::start() {
     if ((extent->exposed & assembly.mask) != 0) {
       assembly.phase = Phase::renew;
     } else {
-      on_renewed(assembly);
+      fill(assembly);
     }
   }
 }
 
-void Assembler::on_renewed(Assembly& assembly) {
-  if (assembly.phase == Phase::renewing) --assembly.extent->owner->operations;
+void Assembler::on_renewed(Instant now, Assembly& assembly, IoError error) {
+  constexpr Duration kPause = Duration::milliseconds(100);
+  Extent& extent = *assembly.extent;
+  --extent.owner->operations;
+  if (error != IoError::none) {
+    extent.exposed |= assembly.exposed;
+    assembly.phase = Phase::paused;
+    if (extent.owner->forgetting) fail(assembly, error);
+    resume_at_ = earlier(resume_at_, now + kPause);
+    return;
+  }
+  fill(assembly);
+}
+
+void Assembler::on_timeout(Instant now) {
+  if (now < resume_at_) return;
+  resume_at_ = Instant::never();
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    if (assemblies_[i].phase == Phase::paused) assemblies_[i].phase = Phase::renew;
+  }
+}
+
+void Assembler::fill(Assembly& assembly) {
   Extent& extent = *assembly.extent;
   const auto first = static_cast<std::uint32_t>(std::countr_zero(assembly.mask));
   const auto pages = static_cast<std::uint32_t>(std::popcount(assembly.mask));
@@ -176,6 +197,7 @@ bool Assembler::poll_io(StorageOp& out) {
       out.segments[0].length = pages * kPageSize;
       out.segments[0].renew = true;
       out.token = make_token(&assembly, OpTag::renew);
+      assembly.exposed = static_cast<std::uint16_t>(extent.exposed & assembly.mask);
       extent.exposed = static_cast<std::uint16_t>(extent.exposed & ~assembly.mask);
       assembly.phase = Phase::renewing;
       ++extent.owner->operations;
@@ -245,7 +267,7 @@ void Assembler::forget(ShardContent& content) {
   for (std::uint32_t i = 0; i < count_; ++i) {
     Assembly& assembly = assemblies_[i];
     if (assembly.phase == Phase::opening || assembly.phase == Phase::ready ||
-        assembly.phase == Phase::renew) {
+        assembly.phase == Phase::renew || assembly.phase == Phase::paused) {
       if (assembly.extent->owner == &content) fail(assembly, IoError::none);
     }
   }

@@ -21,6 +21,7 @@ struct alignas(16) Assembly {
     idle,
     renew,     // a renew is to be polled
     renewing,  // … is in flight
+    paused,    // the renew failed: tried again at resume_at_
     opening,   // waits for `file` to be open
     ready,     // a read of `file` is to be polled
     reading,   // … is in flight
@@ -29,7 +30,8 @@ struct alignas(16) Assembly {
   Phase phase = Phase::idle;
   Extent* extent = nullptr;
   std::uint16_t mask = 0;
-  std::uint64_t begin = 0;  // in the piece space: what is to be filled, file by file
+  std::uint16_t exposed = 0;  // of mask, before the renew was polled
+  std::uint64_t begin = 0;    // in the piece space: what is to be filled, file by file
   std::uint64_t end = 0;
   std::uint32_t bounce = 0;         // slab
   std::uint32_t file = 0;           // being read next
@@ -51,7 +53,10 @@ class Assembler {
   // A file was opened or failed to open.
   void on_file(FileState& file);
   bool poll_io(StorageOp& out);
-  void on_renewed(Assembly& assembly);
+  void on_renewed(Instant now, Assembly& assembly, IoError error);
+  // What was paused goes on.
+  void on_timeout(Instant now);
+  [[nodiscard]] Instant next_timeout() const { return resume_at_; }
   void on_read(Instant now, Assembly& assembly, const StorageCompletion& completion);
   // One that is done; finish() it after a look at its extent and, if failed, file.
   [[nodiscard]] Assembly* poll_done();
@@ -63,6 +68,7 @@ class Assembler {
 
  private:
   void start();
+  void fill(Assembly& assembly);
   void advance(Assembly& assembly);
   void fail(Assembly& assembly, IoError error);
   bool poll_read(Assembly& assembly, StorageOp& out);
@@ -72,6 +78,7 @@ class Assembler {
   ReadBudget& budget_;
   StoreCounters& counters_;
   std::uint32_t count_ = 0;
+  Instant resume_at_ = Instant::never();
   std::array<Assembly, kAssembliesMax> assemblies_{};
   List<Extent, struct ReadTag> queue_;
 };

@@ -21,4 +21,8 @@ std::uint32_t block_checksum(std::span<const std::span<const std::byte>> parts) 
   return low == kNoChecksum ? 1 : low;
 }
 
+std::uint64_t long_checksum(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
 }  // namespace penstock

@@ -101,8 +101,8 @@ void ReadScheduler::take(ReadOp& op, StorageOp& out, Extent& extent, Run run) {
   segment.data = cache_.data(extent) + std::size_t{run.first} * kPageSize;
   segment.length = run.count * kPageSize;
   segment.renew = (extent.exposed & mask) != 0;
+  op.parts[op.part_count++] = {&extent, mask, static_cast<std::uint16_t>(extent.exposed & mask)};
   extent.exposed = static_cast<std::uint16_t>(extent.exposed & ~mask);
-  op.parts[op.part_count++] = {&extent, mask};
 }
 
 void ReadScheduler::build(FileState& file, StorageOp& out) {
@@ -165,6 +165,9 @@ ReadScheduler::Outcome ReadScheduler::on_read(ReadOp& op, const StorageCompletio
   if (error != IoError::none) {
     ++counters_.read_errors;
     if (error == IoError::exhausted) {
+      // Perhaps for want of fresh pages: then the old ones are still exposed.
+      for (std::uint32_t i = 0; i < op.part_count; ++i)
+        op.parts[i].extent->exposed |= op.parts[i].exposed;
       want_again(op, false);
       return Outcome::again;
     }
@@ -184,7 +187,8 @@ ReadScheduler::Outcome ReadScheduler::on_read(ReadOp& op, const StorageCompletio
   const bool whole = left == op.expected;
   std::uint32_t due = op.expected;
   for (std::uint32_t i = 0; i < op.part_count; ++i) {
-    auto [extent, mask] = op.parts[i];
+    auto [extent, mask, exposed] = op.parts[i];
+    static_cast<void>(exposed);
     extent->flight = static_cast<std::uint16_t>(extent->flight & ~mask);
     for (std::uint32_t page = 0; page < kPagesPerExtent; ++page) {
       const auto bit = static_cast<std::uint16_t>(1u << page);

@@ -21,6 +21,7 @@ struct alignas(16) ReadOp : Hook<struct FreeReadTag> {
   struct Part {
     Extent* extent = nullptr;
     std::uint16_t mask = 0;
+    std::uint16_t exposed = 0;  // of mask, before it was polled
   };
   FileState* file = nullptr;
   std::uint32_t expected = 0;  // bytes

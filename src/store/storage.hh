@@ -54,7 +54,8 @@ struct StorageOp {
     check,  // pool, path → facts of what is there now, without opening it
     read,   // file, offset, segments → bytes
     close,  // file
-    renew,  // segments → fresh zero pages in their place; nothing is read, never fails
+    renew,  // segments → fresh zero pages in their place; nothing is read;
+            // exhausted: the old pages are still there
   };
   struct Segment {
     std::byte* data = nullptr;

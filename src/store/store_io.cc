@@ -65,7 +65,7 @@ void Store::Impl::on_completion(Instant now, const StorageCompletion& completion
       assembler.on_read(now, *token_record<Assembly>(token), completion);
       break;
     case OpTag::renew:
-      assembler.on_renewed(*token_record<Assembly>(token));
+      assembler.on_renewed(now, *token_record<Assembly>(token), completion.error);
       break;
     case OpTag::open: {
       FileState& file = *token_record<FileState>(token);
@@ -97,6 +97,7 @@ bool Store::Impl::do_work(Instant now) {
   while (timers-- > 0 && files.poll_timer(now, file, news))
     on_file_news(now, *file, news);
   more |= timers <= 0;
+  assembler.on_timeout(now);
   collect_assemblies(now);
   retry_stalled(now);
   more |= run_jobs(now);
@@ -118,7 +119,7 @@ Instant Store::Impl::next_timeout() const {
   if (verifier->poked() || assembler.has_work()) return last_now;
   const bool waits = !stalled.empty() || verifier->starved() || !forgetting.empty();
   const Instant retry = waits ? last_now + kRetry : Instant::never();
-  return earlier(retry, files.next_timeout());
+  return earlier(retry, earlier(files.next_timeout(), assembler.next_timeout()));
 }
 
 void Store::Impl::forget(ShardContent& content) {
