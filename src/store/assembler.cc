@@ -57,7 +57,6 @@ void Assembler::start() {
     assembly.extent = extent;
     assembly.file = std::max(owner.content.file_at(assembly.begin), region.first_file);
     if (assembly.file == owner.content.files.size()) assembly.file = region.first_file;
-    assembly.failed = false;
     assembly.error = IoError::none;
     ++owner.assemblies;
     if ((extent->exposed & assembly.mask) != 0) {
@@ -75,7 +74,7 @@ void Assembler::on_renewed(Instant now, Assembly& assembly, IoError error) {
   if (error != IoError::none) {
     extent.exposed |= assembly.exposed;
     assembly.phase = Phase::paused;
-    if (extent.owner->forgetting) fail(assembly, error);
+    if (extent.owner->forgetting) abandon(assembly);
     resume_at_ = earlier(resume_at_, now + kPause);
     return;
   }
@@ -97,7 +96,7 @@ void Assembler::fill(Assembly& assembly) {
   std::memset(cache_.data(extent) + std::size_t{first} * kPageSize, 0,
               std::size_t{pages} * kPageSize);
   if (extent.owner->forgetting) {
-    fail(assembly, IoError::none);
+    abandon(assembly);
     return;
   }
   advance(assembly);
@@ -114,7 +113,7 @@ void Assembler::advance(Assembly& assembly) {
     if (of.offset >= assembly.end) break;
     FileState& file = owner.files[assembly.file];
     if (file.phase == FileState::Phase::failed) {
-      fail(assembly, file.error);
+      hurt(assembly, file.error);
       return;
     }
     const bool readable =
@@ -129,14 +128,26 @@ void Assembler::advance(Assembly& assembly) {
   assembly.phase = Phase::done;
 }
 
-void Assembler::fail(Assembly& assembly, IoError error) {
+void Assembler::abandon(Assembly& assembly) {
   Extent& extent = *assembly.extent;
   extent.flight = static_cast<std::uint16_t>(extent.flight & ~assembly.mask);
   extent.failed |= assembly.mask;
-  extent.error = error;
-  assembly.error = error;
-  assembly.failed = true;
   assembly.phase = Phase::done;
+}
+
+void Assembler::hurt(Assembly& assembly, IoError error) {
+  assembly.error = error;
+  assembly.phase = Phase::hurt;
+}
+
+void Assembler::skip_file(Assembly& assembly) {
+  DCHECK(assembly.phase == Phase::hurt);
+  if (assembly.extent->owner->forgetting) {
+    abandon(assembly);
+    return;
+  }
+  ++assembly.file;
+  advance(assembly);
 }
 
 void Assembler::on_file(FileState& file) {
@@ -214,7 +225,7 @@ void Assembler::on_read(Instant now, Assembly& assembly, const StorageCompletion
   budget_.end(owner.content.pool);
   files_.end_read(file);
   if (owner.forgetting) {
-    fail(assembly, IoError::none);
+    abandon(assembly);
     return;
   }
   if (completion.error != IoError::none) {
@@ -230,14 +241,14 @@ void Assembler::on_read(Instant now, Assembly& assembly, const StorageCompletion
       assembly.phase = Phase::opening;
       return;
     }
-    fail(assembly, completion.error);
+    hurt(assembly, completion.error);
     return;
   }
   const ContentFile& of = owner.content.files[assembly.file];
   const std::uint64_t begin = assembly.begin > of.offset ? assembly.begin - of.offset : 0;
   const std::uint64_t end = std::min(assembly.end - of.offset, of.length);
   if (assembly.read_offset + completion.bytes < end) {
-    fail(assembly, IoError::none);  // shorter than it should be
+    hurt(assembly, IoError::none);  // shorter than it should be
     return;
   }
   const RegionState& region = owner.regions[assembly.extent->region];
@@ -251,7 +262,8 @@ void Assembler::on_read(Instant now, Assembly& assembly, const StorageCompletion
 
 Assembly* Assembler::poll_done() {
   for (std::uint32_t i = 0; i < count_; ++i) {
-    if (assemblies_[i].phase == Phase::done) return &assemblies_[i];
+    const Phase phase = assemblies_[i].phase;
+    if (phase == Phase::done || phase == Phase::hurt) return &assemblies_[i];
   }
   return nullptr;
 }
@@ -268,14 +280,22 @@ void Assembler::forget(ShardContent& content) {
     Assembly& assembly = assemblies_[i];
     if (assembly.phase == Phase::opening || assembly.phase == Phase::ready ||
         assembly.phase == Phase::renew || assembly.phase == Phase::paused) {
-      if (assembly.extent->owner == &content) fail(assembly, IoError::none);
+      if (assembly.extent->owner == &content) abandon(assembly);
     }
   }
 }
 
+bool Assembler::is_done(const Extent& extent) const {
+  for (std::uint32_t i = 0; i < count_; ++i) {
+    if (assemblies_[i].phase == Phase::done && assemblies_[i].extent == &extent) return true;
+  }
+  return false;
+}
+
 bool Assembler::has_work() const {
   for (std::uint32_t i = 0; i < count_; ++i) {
-    if (assemblies_[i].phase == Phase::done) return true;
+    const Phase phase = assemblies_[i].phase;
+    if (phase == Phase::done || phase == Phase::hurt) return true;
   }
   return false;
 }

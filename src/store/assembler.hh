@@ -25,7 +25,8 @@ struct alignas(16) Assembly {
     opening,   // waits for `file` to be open
     ready,     // a read of `file` is to be polled
     reading,   // … is in flight
-    done,      // to be polled: extent.valid or failed is set
+    hurt,      // to be polled: `file` can't be read: `error`
+    done,      // to be polled: extent.valid is set (failed, of a torrent that goes away)
   };
   Phase phase = Phase::idle;
   Extent* extent = nullptr;
@@ -38,7 +39,6 @@ struct alignas(16) Assembly {
   std::uint64_t read_offset = 0;    // in the file, of the bounce slab's first byte
   std::uint32_t read_expected = 0;  // bytes
   IoError error = IoError::none;
-  bool failed = false;  // with `file`
 };
 
 class Assembler {
@@ -58,19 +58,25 @@ class Assembler {
   void on_timeout(Instant now);
   [[nodiscard]] Instant next_timeout() const { return resume_at_; }
   void on_read(Instant now, Assembly& assembly, const StorageCompletion& completion);
-  // One that is done; finish() it after a look at its extent and, if failed, file.
+  // One that is done or hurt: the caller calls finish() or skip_file().
   [[nodiscard]] Assembly* poll_done();
   void finish(Assembly& assembly);
+  // Zeros in place of the file's bytes: whoever needs them was told that they are not to be had,
+  // and the other files on the same pages must not suffer for it.
+  void skip_file(Assembly& assembly);
   // Ends what waits for files of a torrent that goes away.
   void forget(ShardContent& content);
-  // One of them is done, or could be started.
+  // One of them is done or hurt.
   [[nodiscard]] bool has_work() const;
+  // One of this extent is.
+  [[nodiscard]] bool is_done(const Extent& extent) const;
 
  private:
   void start();
   void fill(Assembly& assembly);
   void advance(Assembly& assembly);
-  void fail(Assembly& assembly, IoError error);
+  void abandon(Assembly& assembly);
+  static void hurt(Assembly& assembly, IoError error);
   bool poll_read(Assembly& assembly, StorageOp& out);
 
   ExtentCache& cache_;

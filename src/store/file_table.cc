@@ -48,10 +48,11 @@ void FileTable::begin_trouble(Instant now, FileState& file) {
   if (file.troubled) return;
   file.troubled = true;
   file.level = kBackoffFirst;
-  arm(now, file, kBackoffFirst);
+  if (!paused(file)) arm(now, file, kBackoffFirst);
 }
 
 void FileTable::rearm_trouble(Instant now, FileState& file) {
+  if (paused(file)) return;  // its end arms this again
   if (file.level < kRetryLevel) ++file.level;
   arm(now, file, file.level < kBackoffLast ? file.level : kBackoffLast);
 }
@@ -64,7 +65,7 @@ void FileTable::end_trouble(FileState& file) {
   file.troubled = false;
   file.error_told = false;
   file.level = 0;
-  disarm(file);
+  if (!paused(file)) disarm(file);
 }
 
 void FileTable::begin_read(FileState& file) {
@@ -187,7 +188,7 @@ FileTable::News FileTable::on_open(Instant now, FileState& file,
   } else {
     begin_trouble(now, file);
   }
-  return known ? News::none : News::failed;
+  return known ? News::still_failed : News::failed;
 }
 
 FileTable::News FileTable::on_check(Instant now, FileState& file,

@@ -44,9 +44,10 @@ class FileTable {
     opened,   // it can be read
     changed,  // it is another version (and may have been opened)
     failed,   // it can't be had: file.error
-    back,     // after `failed`: it can be had again (and was opened)
-    retry,    // in trouble for long, unchanged: read it again
-    again,    // what was exhausted may be tried again
+    still_failed,
+    back,   // after `failed`: it can be had again (and was opened)
+    retry,  // in trouble for long, unchanged: read it again
+    again,  // what was exhausted may be tried again
   };
 
   // The file shall be open: it is, or `opened` or `failed` follows.
@@ -62,7 +63,7 @@ class FileTable {
   // A read found the driver exhausted: `again` follows a little later.
   void pause(Instant now, FileState& file);
   [[nodiscard]] static bool paused(const FileState& file) {
-    return file.Hook<struct TimerTag>::linked() && file.timer == 0;
+    return file.Hook<struct TimerTag>::linked() && file.timer == 0;  // kExhausted
   }
   // ESTALE, or another version was found: closes the handle once its reads have ended.
   void close_soon(FileState& file);

@@ -34,10 +34,13 @@ void ReadScheduler::on_wanted(Extent& extent) {
   make_ready(file);
 }
 
+bool ReadScheduler::is_readable(const FileState& file) const {
+  return file.phase == FileState::Phase::open && !file.reopen && !file.wanted.empty() &&
+         budget_.room(file) && !FileTable::paused(file);
+}
+
 void ReadScheduler::make_ready(FileState& file) {
-  if (file.phase != FileState::Phase::open || file.reopen || file.wanted.empty()) return;
-  if (file.Hook<struct ReadyTag>::linked() || !budget_.room(file)) return;
-  if (FileTable::paused(file)) return;
+  if (file.Hook<struct ReadyTag>::linked() || !is_readable(file)) return;
   ready_[ReadBudget::slot(file.owner->content.pool)].push_back(&file);
 }
 
@@ -72,10 +75,12 @@ bool ReadScheduler::poll_io(StorageOp& out) {
     const std::uint32_t slot = (next_pool_ + i) % ReadBudget::kPools;
     if (ready_[slot].empty() || !budget_.room(slot)) continue;
     next_pool_ = slot + 1;
-    FileState* file = ready_[slot].pop_front();
-    build(*file, out);
-    make_ready(*file);  // to the end of the line
-    return true;
+    while (FileState* file = ready_[slot].pop_front()) {
+      if (!is_readable(*file)) continue;  // closed since; on_readable() brings it back
+      build(*file, out);
+      make_ready(*file);  // to the end of the line
+      return true;
+    }
   }
   return false;
 }

@@ -98,6 +98,7 @@ class ReadScheduler {
     std::uint32_t first = 0;
     std::uint32_t count = 0;
   };
+  bool is_readable(const FileState& file) const;
   void make_ready(FileState& file);
   void build(FileState& file, StorageOp& out);
   Extent* neighbour(const Extent& extent, bool forward) const;

@@ -50,6 +50,8 @@ struct Store::Impl {
 
   // --- pieces and files
   void lose_piece(Instant now, ShardContent& content, PieceIndex piece, bool by_hash);
+  // The pieces that need bytes of the file in this range of the piece space.
+  void lose_range(Instant now, FileState& file, std::uint64_t begin, std::uint64_t end);
   void tell(ShardContent& content, PieceIndex piece, std::uint8_t flag);
   // Wrong bytes came from the disk for a verified piece.
   void on_mismatch(ShardContent& content, PieceIndex piece);
@@ -58,6 +60,7 @@ struct Store::Impl {
   void on_file_news(Instant now, FileState& file, FileTable::News news);
   void on_file_changed(Instant now, FileState& file);
   void on_file_failed(Instant now, FileState& file);
+  void fail_reads_of(Instant now, FileState& file);
   // Its lost pieces get another chance. False: it has none.
   bool recover_file(FileState& file);
   void on_read_trouble(Instant now, FileState& file, IoError error);

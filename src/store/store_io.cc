@@ -9,7 +9,9 @@ bool Store::Impl::poll_io(StorageOp& out) {
     out = refused;
     return true;
   }
-  return files.poll_io(out) || scheduler.poll_io(out) || assembler.poll_io(out);
+  // An assembly that goes on may need another file opened.
+  return files.poll_io(out) || scheduler.poll_io(out) || assembler.poll_io(out) ||
+         files.poll_io(out);
 }
 
 void Store::Impl::wake(Instant now, Extent& extent) {
@@ -43,9 +45,14 @@ void Store::Impl::collect_assemblies(Instant now) {
   while (Assembly* assembly = assembler.poll_done()) {
     Extent& extent = *assembly->extent;
     ShardContent& owner = *extent.owner;
-    if (assembly->failed && !owner.forgetting) {
-      FileState& file = owner.files[assembly->file];
-      if (file.phase != FileState::Phase::failed) on_read_trouble(now, file, assembly->error);
+    if (assembly->phase == Assembly::Phase::hurt) {
+      if (!owner.forgetting) {
+        FileState& file = owner.files[assembly->file];
+        if (file.phase != FileState::Phase::failed) on_read_trouble(now, file, assembly->error);
+        lose_range(now, file, assembly->begin, assembly->end);
+      }
+      assembler.skip_file(*assembly);
+      continue;
     }
     wake(now, extent);
     assembler.finish(*assembly);

@@ -43,6 +43,17 @@ void Store::Impl::lose_piece(Instant now, ShardContent& content, PieceIndex piec
   }
 }
 
+void Store::Impl::lose_range(Instant now, FileState& file, std::uint64_t begin, std::uint64_t end) {
+  const TorrentContent& content = file.owner->content;
+  const ContentFile& of = content.files[file.index];
+  const std::uint32_t first = content.blocks.piece_at(std::max(begin, of.offset)).value;
+  const std::uint32_t last =
+      content.blocks.piece_at(std::min(end, of.offset + of.length) - 1).value;
+  for (std::uint32_t i = first; i <= last; ++i) {
+    if (file.owner->is_home(PieceIndex(i))) lose_piece(now, *file.owner, PieceIndex(i), false);
+  }
+}
+
 void Store::Impl::drop_piece(ShardContent& content, PieceIndex piece) {
   const std::uint64_t begin = content.content.blocks.piece_offset(piece);
   const std::uint32_t length = content.content.blocks.piece_length(piece);
@@ -91,6 +102,8 @@ bool Store::Impl::recover_file(FileState& file) {
       content.recheck_cursor = 0;
       continue;
     }
+    // There may be zeros in memory for what couldn't be read.
+    drop_piece(content, piece);
     content.content.pieces->set(piece, PieceState::unverified);
     tell(content, piece, ShardContent::kTellRecovered);
   }
@@ -135,6 +148,10 @@ void Store::Impl::on_file_failed(Instant now, FileState& file) {
   for (std::uint32_t i = first; i <= last; ++i) {
     if (content.is_home(PieceIndex(i))) lose_piece(now, content, PieceIndex(i), false);
   }
+  fail_reads_of(now, file);
+}
+
+void Store::Impl::fail_reads_of(Instant now, FileState& file) {
   Extent* extent = nullptr;
   while (scheduler.fail_next(file, extent)) {
     wake(now, *extent);
@@ -161,6 +178,9 @@ void Store::Impl::on_file_news(Instant now, FileState& file, FileTable::News new
       return;
     case News::failed:
       on_file_failed(now, file);
+      return;
+    case News::still_failed:
+      fail_reads_of(now, file);
       return;
     case News::changed:
       on_file_changed(now, file);

@@ -59,6 +59,7 @@ WantStatus Store::Impl::want(Instant now, const BlockWant& request, Block& out) 
   last_now = now;
   ShardContent& content = state_of(*request.torrent);
   ASSERT(request.length <= kBlockSize);
+  ASSERT(content.content.blocks.contains(request.piece, request.begin, request.length));
   if (content.forgetting) return WantStatus::lost;
   if (!content.attached) attach(content);
   if (content.content.pieces->get(request.piece) == PieceState::lost) return WantStatus::lost;
