@@ -10,7 +10,7 @@
 namespace penstock {
 namespace {
 
-constexpr std::size_t kLinkBytesMax = 64 * 1024;
+constexpr std::size_t kLinkBytesMax = std::size_t{64} * 1024;
 constexpr std::string_view kScheme = "magnet:?";
 constexpr std::string_view kV1Prefix = "urn:btih:";
 constexpr std::string_view kV2Prefix = "urn:btmh:";

@@ -14,7 +14,7 @@
 namespace penstock::wire {
 
 // A response's body beyond this is refused; callers stop reading there.
-inline constexpr std::size_t kTrackerBodyMax = 4 * 1024 * 1024;
+inline constexpr std::size_t kTrackerBodyMax = std::size_t{4} * 1024 * 1024;
 
 // The announce URL with the request's parameters; asks for compact peers.
 [[nodiscard]] std::string announce_url(std::string_view tracker, const AnnounceRequest& request);
