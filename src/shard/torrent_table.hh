@@ -33,6 +33,7 @@ struct alignas(64) TorrentCounters {
 };
 
 struct ShardTorrent {
+  std::uint64_t id = 0;  // control's name for it
   std::unique_ptr<TorrentContent> content;
   Torrent torrent;                              // what sessions see; points into content
   std::unique_ptr<TorrentCounters[]> counters;  // one a shard

@@ -1,0 +1,380 @@
+#include "app/engine.hh"
+
+#include <algorithm>
+#include <chrono>
+
+#include <spdlog/spdlog.h>
+
+#include "app/verification.hh"
+#include "peer/close_reason.hh"
+#include "store/layout.hh"
+
+namespace penstock::app {
+
+using control::TorrentId;
+using control::TorrentState;
+
+namespace {
+
+constexpr std::uint32_t kTorrentsMax = 1u << 17;
+// Messages of a ring between two shards.
+constexpr std::size_t kExchangeCapacity = 16384;
+constexpr auto kStewardPeriod = std::chrono::milliseconds(20);
+constexpr auto kStatePeriod = std::chrono::seconds(30);
+
+// What the forest of a v2 torrent is made of.
+std::unique_ptr<HashForest> make_forest(const Metainfo& metainfo) {
+  if (!metainfo.has_v2) return nullptr;
+  std::vector<HashForest::File> files;
+  for (const FileEntry& file : metainfo.files) {
+    if (file.padding || file.length == 0) continue;
+    files.push_back({file.pieces_root, file.length, metainfo.blocks.piece_at(file.offset),
+                     file.piece_layer});
+  }
+  return std::make_unique<HashForest>(files, metainfo.blocks.piece_size);
+}
+
+// The hashes that peers may name it by.
+std::vector<WireInfoHash> wire_hashes(const Metainfo& metainfo) {
+  std::vector<WireInfoHash> hashes;
+  if (metainfo.v1_hash) hashes.push_back(*metainfo.v1_hash);
+  if (metainfo.v2_hash) hashes.push_back(truncate(*metainfo.v2_hash));
+  return hashes;
+}
+
+}  // namespace
+
+// One torrent, from add_torrent until every shard has forgotten it.
+struct Engine::Entry {
+  TorrentId id;
+  std::shared_ptr<const Metainfo> metainfo;
+  std::unique_ptr<HashForest> forest;
+  ShardTorrent shared;
+  std::string pool_path;
+  bool published = false;  // the shards have it
+  bool removing = false;
+  std::uint32_t removed_by = 0;       // shards that have forgotten it
+  std::unique_ptr<FullCheck> check;   // VerifyChoice::full, under way
+  bool state_dirty = false;
+  std::uint64_t state_verified = 0;   // pieces verified when it was saved last
+};
+
+Engine::Engine(const control::EngineOptions& options) : options_(options) {}
+
+Result<std::unique_ptr<control::EngineApi>> Engine::start(const control::EngineOptions& options) {
+  std::unique_ptr<Engine> engine(new Engine(options));
+  if (auto started = engine->start_shards(); !started) {
+    return tl::unexpected(std::move(started).error());
+  }
+  engine->steward_ = std::thread([e = engine.get()] { e->steward(); });
+  return engine;
+}
+
+Result<void> Engine::start_shards() {
+  auto capabilities = host::capabilities_from_environment();
+  if (!capabilities) return tl::unexpected(std::move(capabilities).error());
+  capabilities_ = *capabilities;
+  const std::uint32_t shards = options_.shards;
+  if (shards == 0 || shards > 64) return fail("between 1 and 64 shards", ErrorKind::usage);
+  if (!options_.cpus.empty() && options_.cpus.size() != shards) {
+    return fail(std::to_string(options_.cpus.size()) + " cpus for " + std::to_string(shards) +
+                    " shards: name one for each",
+                ErrorKind::usage);
+  }
+  // Slabs go out by reference unless that is switched off: small pages then (drivers/host).
+  const auto pages = capabilities_.splice || !capabilities_.hugepages ? host::PageChoice::small
+                                                                      : host::PageChoice::huge;
+  auto mapping = host::map_arena(options_.cache_bytes, pages);
+  if (!mapping) return tl::unexpected(std::move(mapping).error().context("cache"));
+  mapping_ = std::move(*mapping);
+  const Arena arena = mapping_.arena();
+  const std::uint32_t slabs = arena.slab_count() / shards;
+  if (slabs < kSlabsMin) {
+    return fail("a cache of " + format_size(options_.cache_bytes) + " is too small for " +
+                    std::to_string(shards) + " shards: give each at least " +
+                    format_size(std::uint64_t{kSlabsMin} * kSlabSize),
+                ErrorKind::usage);
+  }
+  exchange_ = std::make_unique<Exchange>(static_cast<std::uint16_t>(shards), kExchangeCapacity);
+  for (std::uint32_t i = kTorrentsMax; i > 0; --i) free_slots_.push_back(i - 1);
+  auto peer_id = make_peer_id();
+  std::vector<Endpoint> listen = options_.listen;
+  for (std::uint32_t i = 0; i < shards; ++i) {
+    RunnerOptions runner;
+    runner.id = ShardId(static_cast<std::uint16_t>(i));
+    runner.arena = arena.part(i * slabs, slabs);
+    if (!options_.cpus.empty()) runner.cpu = options_.cpus[i];
+    runner.idle = options_.idle;
+    runner.limits = limits_of(options_.limits, shards);
+    runner.limits.torrents_max = kTorrentsMax;
+    runner.session_limits.peer_id = peer_id;
+    runner.store_limits.policy = options_.cache_policy;
+    runner.io.capabilities = capabilities_;
+    runner.io.direct = options_.io_direct;
+    runner.io.listen = listen;
+    runner.io.pools = &pools_;
+    auto started = ShardRunner::start(std::move(runner), *exchange_);
+    if (!started) return tl::unexpected(std::move(started).error());
+    runners_.push_back(std::move(*started));
+    // The first shard draws the port where none was given; the others share it.
+    if (i == 0) listen = listening_ = runners_[0]->listening();
+  }
+  return {};
+}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (auto& [id, entry] : torrents_) {
+      if (entry->check) entry->check->cancel();
+    }
+    for (std::size_t i = 0; i < runners_.size(); ++i) {
+      post(ShardId(static_cast<std::uint16_t>(i)), {.kind = ControlMessage::Kind::stop});
+    }
+  }
+  for (auto& runner : runners_) runner->join();
+  wake_steward_.notify_all();
+  if (steward_.joinable()) steward_.join();
+  for (auto& [id, entry] : torrents_) save_state(*entry);
+  runners_.clear();
+}
+
+Result<PoolIndex> Engine::open_pool(const std::string& directory) {
+  return pools_.open(directory);
+}
+
+Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
+  auto entry = std::make_unique<Entry>();
+  entry->metainfo = request.metainfo;
+  const Metainfo& metainfo = *request.metainfo;
+  std::uint32_t slot = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const WireInfoHash& hash : wire_hashes(metainfo)) {
+      if (hashes_.contains(hash)) return fail("\"" + metainfo.name + "\" is served already");
+    }
+    if (free_slots_.empty()) {
+      return fail("more than " + std::to_string(kTorrentsMax) + " torrents");
+    }
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  const auto shards = static_cast<std::uint32_t>(runners_.size());
+  const auto mode =
+      request.verify == control::VerifyChoice::trust ? VerifyMode::trust : VerifyMode::lazy;
+  auto content = make_content(metainfo, TorrentSlot(slot), request.pool, mode, shards);
+  if (!content) {
+    const std::lock_guard lock(mutex_);
+    free_slots_.push_back(slot);
+    return tl::unexpected(std::move(content).error());
+  }
+  entry->forest = make_forest(metainfo);
+  entry->shared.content = std::move(*content);
+  entry->shared.counters = std::make_unique<TorrentCounters[]>(shards);
+  entry->pool_path = pools_.path(request.pool);
+  Torrent& torrent = entry->shared.torrent;
+  torrent.slot = TorrentSlot(slot);
+  torrent.has_v1 = metainfo.v1_hash.has_value();
+  torrent.has_v2 = metainfo.v2_hash.has_value();
+  if (metainfo.v1_hash) torrent.v1_hash = *metainfo.v1_hash;
+  if (metainfo.v2_hash) torrent.v2_hash = truncate(*metainfo.v2_hash);
+  torrent.is_private = metainfo.is_private;
+  torrent.blocks = metainfo.blocks;
+  torrent.pieces = entry->shared.content->pieces.get();
+  torrent.info_bytes = metainfo.info_bytes;
+  torrent.hashes = entry->forest.get();
+  load_state(*entry);
+
+  const std::lock_guard lock(mutex_);
+  for (const WireInfoHash& hash : wire_hashes(metainfo)) hashes_.insert(hash);
+  entry->id = TorrentId(next_id_++);
+  entry->shared.id = entry->id.value;
+  Entry& placed = *entry;
+  torrents_.emplace(placed.id.value, std::move(entry));
+  if (request.verify == control::VerifyChoice::full) {
+    placed.check = std::make_unique<FullCheck>(metainfo, *placed.shared.content, placed.pool_path);
+  } else {
+    publish(placed);
+  }
+  return placed.id;
+}
+
+// The shards serve it from now on. Under mutex_.
+void Engine::publish(Entry& entry) {
+  entry.published = true;
+  post_all({.kind = ControlMessage::Kind::add_torrent, .torrent = &entry.shared});
+}
+
+Result<void> Engine::remove_torrent(TorrentId id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = torrents_.find(id.value);
+  if (found == torrents_.end() || found->second->removing) {
+    return fail("no such torrent", ErrorKind::not_found);
+  }
+  Entry& entry = *found->second;
+  entry.removing = true;
+  entry.shared.torrent.withdrawn.store(true, std::memory_order_relaxed);
+  if (entry.check) entry.check->cancel();  // the steward frees it once the check has ended
+  if (entry.published) {
+    post_all({.kind = ControlMessage::Kind::remove_torrent, .torrent = &entry.shared});
+  }
+  return {};
+}
+
+Result<void> Engine::set_limits(const control::EngineLimits& limits) {
+  const std::lock_guard lock(mutex_);
+  options_.limits = limits;
+  const ShardLimits each = limits_of(limits, static_cast<std::uint32_t>(runners_.size()));
+  post_all({.kind = ControlMessage::Kind::set_rate, .value = each.upload_rate});
+  post_all({.kind = ControlMessage::Kind::set_peers_max,
+            .value = each.connections_max | std::uint64_t{each.per_ip_max} << 32});
+  return {};
+}
+
+// What each of `shards` gets of the engine's limits.
+ShardLimits Engine::limits_of(const control::EngineLimits& limits, std::uint32_t shards) {
+  ShardLimits each;
+  each.connections_max = std::max(1u, (limits.peers_max + shards - 1) / shards);
+  each.per_ip_max = limits.peers_per_ip_max;
+  each.upload_rate = (limits.upload_rate + shards - 1) / shards;
+  return each;
+}
+
+// A full ring means that the shard is far behind: wait for it (control may block). Under mutex_.
+void Engine::post(ShardId shard, const ControlMessage& message) {
+  while (!exchange_->to_shard(shard).try_send(message)) {
+    exchange_->doorbell(shard).ring_if_parked();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  exchange_->doorbell(shard).ring_if_parked();
+}
+
+void Engine::post_all(const ControlMessage& message) {
+  for (std::size_t i = 0; i < runners_.size(); ++i) {
+    post(ShardId(static_cast<std::uint16_t>(i)), message);
+  }
+}
+
+void Engine::steward() {
+  auto next_state = std::chrono::steady_clock::now() + kStatePeriod;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    wake_steward_.wait_for(lock, kStewardPeriod);
+    ShardReport report;
+    for (std::size_t i = 0; i < runners_.size(); ++i) {
+      while (exchange_->from_shard(ShardId(static_cast<std::uint16_t>(i))).try_receive(report)) {
+        on_report(report);
+      }
+    }
+    const bool save = std::chrono::steady_clock::now() >= next_state;
+    if (save) next_state += kStatePeriod;
+    for (auto it = torrents_.begin(); it != torrents_.end();) {
+      Entry& entry = *it->second;
+      if (entry.check && entry.check->done()) finish_check(entry);
+      const bool gone = entry.removing && !entry.check &&
+                        (!entry.published || entry.removed_by == runners_.size());
+      if (save || gone) save_state(entry);
+      if (!gone) {
+        ++it;
+        continue;
+      }
+      for (const WireInfoHash& hash : wire_hashes(*entry.metainfo)) hashes_.erase(hash);
+      free_slots_.push_back(entry.shared.torrent.slot.value);
+      it = torrents_.erase(it);
+    }
+  }
+}
+
+void Engine::finish_check(Entry& entry) {
+  const FullCheck::Outcome outcome = entry.check->outcome();
+  entry.check.reset();
+  if (entry.removing) return;
+  const std::string& name = entry.metainfo->name;
+  if (outcome.error) spdlog::error("{}: {}", name, outcome.error->message);
+  if (outcome.lost > 0) {
+    spdlog::warn("{}: {} of {} pieces are bad or missing and not offered", name, outcome.lost,
+                 entry.metainfo->blocks.piece_count());
+  }
+  publish(entry);
+}
+
+void Engine::on_report(const ShardReport& report) {
+  const auto found = torrents_.find(report.torrent->id);
+  ASSERT(found != torrents_.end());  // freed only after the last report about it
+  Entry& entry = *found->second;
+  switch (report.kind) {
+    case ShardReport::Kind::torrent_added:
+      return;
+    case ShardReport::Kind::torrent_removed:
+      ++entry.removed_by;
+      return;
+    case ShardReport::Kind::store_event:
+      on_store_event(entry, report.event);
+      return;
+  }
+}
+
+void Engine::on_store_event(Entry& entry, const StoreEvent& event) {
+  const std::string& name = entry.metainfo->name;
+  const auto file_name = [&](FileIndex file) -> const std::string& {
+    return entry.shared.content->files[file.value].path;
+  };
+  switch (event.kind) {
+    case StoreEvent::Kind::piece_lost:
+      spdlog::error("{}: piece {} is lost: its bytes in {} don't match the torrent; it is not offered "
+                    "until the file is repaired",
+                    name, event.piece.value, file_name(event.file));
+      post_all({.kind = ControlMessage::Kind::piece_lost,
+                .torrent = &entry.shared,
+                .value = event.piece.value});
+      return;
+    case StoreEvent::Kind::piece_recovered:
+      spdlog::info("{}: piece {} is offered again", name, event.piece.value);
+      post_all({.kind = ControlMessage::Kind::piece_recovered,
+                .torrent = &entry.shared,
+                .value = event.piece.value});
+      return;
+    case StoreEvent::Kind::file_error:
+      spdlog::error("{}: {}: {}; its pieces are not offered until it can be read", name,
+                    file_name(event.file), io_error_text(event.error));
+      return;
+    case StoreEvent::Kind::file_changed:
+      spdlog::warn("{}: {} has changed; its pieces are verified again", name,
+                   file_name(event.file));
+      return;
+  }
+}
+
+void Engine::snapshot(control::EngineSnapshot& out) {
+  out.close_reasons.clear();
+  for (std::size_t i = 0; i < kCloseReasonCount; ++i) {
+    out.close_reasons.push_back(close_reason_name(static_cast<CloseReason>(i)).data());
+  }
+  out.shards.resize(runners_.size());
+  for (std::size_t i = 0; i < runners_.size(); ++i) runners_[i]->read_counters(out.shards[i]);
+  out.arena_bytes = mapping_.size();
+  out.torrents.clear();
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, entry] : torrents_) {
+    control::TorrentSnapshot t;
+    t.id = entry->id;
+    for (std::size_t i = 0; i < runners_.size(); ++i) {
+      t.uploaded_bytes +=
+          entry->shared.counters[i].uploaded.load(std::memory_order_relaxed);
+      t.peers += entry->shared.counters[i].peers.load(std::memory_order_relaxed);
+    }
+    const PieceStates& pieces = *entry->shared.content->pieces;
+    t.pieces_verified = pieces.count_of(PieceState::verified);
+    t.pieces_lost = pieces.count_of(PieceState::lost);
+    t.state = entry->removing      ? TorrentState::stopping
+              : entry->check       ? TorrentState::checking
+              : t.pieces_lost > 0  ? TorrentState::degraded
+                                   : TorrentState::seeding;
+    out.torrents.push_back(t);
+  }
+}
+
+std::vector<Endpoint> Engine::listening() const { return listening_; }
+
+}  // namespace penstock::app
