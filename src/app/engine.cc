@@ -28,8 +28,8 @@ std::unique_ptr<HashForest> make_forest(const Metainfo& metainfo) {
   std::vector<HashForest::File> files;
   for (const FileEntry& file : metainfo.files) {
     if (file.padding || file.length == 0) continue;
-    files.push_back({file.pieces_root, file.length, metainfo.blocks.piece_at(file.offset),
-                     file.piece_layer});
+    files.push_back(
+        {file.pieces_root, file.length, metainfo.blocks.piece_at(file.offset), file.piece_layer});
   }
   return std::make_unique<HashForest>(files, metainfo.blocks.piece_size);
 }
@@ -53,10 +53,10 @@ struct Engine::Entry {
   std::string pool_path;
   bool published = false;  // the shards have it
   bool removing = false;
-  std::uint32_t removed_by = 0;       // shards that have forgotten it
-  std::unique_ptr<FullCheck> check;   // VerifyChoice::full, under way
+  std::uint32_t removed_by = 0;      // shards that have forgotten it
+  std::unique_ptr<FullCheck> check;  // VerifyChoice::full, under way
   bool state_dirty = false;
-  std::uint64_t state_verified = 0;   // pieces verified when it was saved last
+  std::uint64_t state_verified = 0;  // pieces verified when it was saved last
 };
 
 Engine::Engine(const control::EngineOptions& options) : options_(options) {}
@@ -96,7 +96,8 @@ Result<void> Engine::start_shards() {
                 ErrorKind::usage);
   }
   exchange_ = std::make_unique<Exchange>(static_cast<std::uint16_t>(shards), kExchangeCapacity);
-  for (std::uint32_t i = kTorrentsMax; i > 0; --i) free_slots_.push_back(i - 1);
+  for (std::uint32_t i = kTorrentsMax; i > 0; --i)
+    free_slots_.push_back(i - 1);
   auto peer_id = make_peer_id();
   std::vector<Endpoint> listen = options_.listen;
   for (std::uint32_t i = 0; i < shards; ++i) {
@@ -133,10 +134,12 @@ Engine::~Engine() {
       post(ShardId(static_cast<std::uint16_t>(i)), {.kind = ControlMessage::Kind::stop});
     }
   }
-  for (auto& runner : runners_) runner->join();
+  for (auto& runner : runners_)
+    runner->join();
   wake_steward_.notify_all();
   if (steward_.joinable()) steward_.join();
-  for (auto& [id, entry] : torrents_) save_state(*entry);
+  for (auto& [id, entry] : torrents_)
+    save_state(*entry);
   runners_.clear();
 }
 
@@ -187,7 +190,8 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   load_state(*entry);
 
   const std::lock_guard lock(mutex_);
-  for (const WireInfoHash& hash : wire_hashes(metainfo)) hashes_.insert(hash);
+  for (const WireInfoHash& hash : wire_hashes(metainfo))
+    hashes_.insert(hash);
   entry->id = TorrentId(next_id_++);
   entry->shared.id = entry->id.value;
   Entry& placed = *entry;
@@ -279,7 +283,8 @@ void Engine::steward() {
         ++it;
         continue;
       }
-      for (const WireInfoHash& hash : wire_hashes(*entry.metainfo)) hashes_.erase(hash);
+      for (const WireInfoHash& hash : wire_hashes(*entry.metainfo))
+        hashes_.erase(hash);
       free_slots_.push_back(entry.shared.torrent.slot.value);
       it = torrents_.erase(it);
     }
@@ -322,9 +327,10 @@ void Engine::on_store_event(Entry& entry, const StoreEvent& event) {
   };
   switch (event.kind) {
     case StoreEvent::Kind::piece_lost:
-      spdlog::error("{}: piece {} is lost: its bytes in {} don't match the torrent; it is not offered "
-                    "until the file is repaired",
-                    name, event.piece.value, file_name(event.file));
+      spdlog::error(
+          "{}: piece {} is lost: its bytes in {} don't match the torrent; it is not offered "
+          "until the file is repaired",
+          name, event.piece.value, file_name(event.file));
       post_all({.kind = ControlMessage::Kind::piece_lost,
                 .torrent = &entry.shared,
                 .value = event.piece.value});
@@ -352,7 +358,8 @@ void Engine::snapshot(control::EngineSnapshot& out) {
     out.close_reasons.push_back(close_reason_name(static_cast<CloseReason>(i)).data());
   }
   out.shards.resize(runners_.size());
-  for (std::size_t i = 0; i < runners_.size(); ++i) runners_[i]->read_counters(out.shards[i]);
+  for (std::size_t i = 0; i < runners_.size(); ++i)
+    runners_[i]->read_counters(out.shards[i]);
   out.arena_bytes = mapping_.size();
   out.torrents.clear();
   const std::lock_guard lock(mutex_);
@@ -360,21 +367,22 @@ void Engine::snapshot(control::EngineSnapshot& out) {
     control::TorrentSnapshot t;
     t.id = entry->id;
     for (std::size_t i = 0; i < runners_.size(); ++i) {
-      t.uploaded_bytes +=
-          entry->shared.counters[i].uploaded.load(std::memory_order_relaxed);
+      t.uploaded_bytes += entry->shared.counters[i].uploaded.load(std::memory_order_relaxed);
       t.peers += entry->shared.counters[i].peers.load(std::memory_order_relaxed);
     }
     const PieceStates& pieces = *entry->shared.content->pieces;
     t.pieces_verified = pieces.count_of(PieceState::verified);
     t.pieces_lost = pieces.count_of(PieceState::lost);
-    t.state = entry->removing      ? TorrentState::stopping
-              : entry->check       ? TorrentState::checking
-              : t.pieces_lost > 0  ? TorrentState::degraded
-                                   : TorrentState::seeding;
+    t.state = entry->removing     ? TorrentState::stopping
+              : entry->check      ? TorrentState::checking
+              : t.pieces_lost > 0 ? TorrentState::degraded
+                                  : TorrentState::seeding;
     out.torrents.push_back(t);
   }
 }
 
-std::vector<Endpoint> Engine::listening() const { return listening_; }
+std::vector<Endpoint> Engine::listening() const {
+  return listening_;
+}
 
 }  // namespace penstock::app

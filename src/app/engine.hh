@@ -1,8 +1,9 @@
 // The engine: shards on real drivers, behind control's EngineApi.
 //
-// Threads: one a shard (ShardRunner), and one of its own, the steward, which alone reads the shards' reports, frees torrents that
-// all shards have forgotten, passes lost and recovered pieces on to the other shards, and keeps the verification state on disk.
-// All other state is behind one mutex that no data-plane thread ever takes.
+// Threads: one a shard (ShardRunner), and one of its own, the steward, which alone reads the
+// shards' reports, frees torrents that all shards have forgotten, passes lost and recovered pieces
+// on to the other shards, and keeps the verification state on disk. All other state is behind one
+// mutex that no data-plane thread ever takes.
 #pragma once
 
 #include <condition_variable>

@@ -1,8 +1,8 @@
 #include "app/full_check.hh"
 
-#include <sys/stat.h>
-
 #include <algorithm>
+
+#include <sys/stat.h>
 
 #include "control/dataset/verify_pieces.hh"
 
@@ -14,9 +14,9 @@ class ChecksumKeeper final : public control::BlockSink {
  public:
   explicit ChecksumKeeper(TorrentContent& content) : content_(content) {}
   void on_good_piece(PieceIndex piece, std::span<const std::uint32_t> checks) override {
-    std::copy(checks.begin(), checks.end(),
-              content_.block_checksums.get() +
-                  std::size_t{piece.value} * content_.blocks_per_piece);
+    std::copy(
+        checks.begin(), checks.end(),
+        content_.block_checksums.get() + std::size_t{piece.value} * content_.blocks_per_piece);
   }
 
  private:
@@ -69,7 +69,8 @@ void FullCheck::run() {
   }
   const std::vector<FileFacts> after = read_facts(content_, pool_path_);
   for (std::size_t i = 0; i < after.size(); ++i) {
-    // A file that changed meanwhile proves nothing: its facts stay unknown, and the store verifies its pieces again.
+    // A file that changed meanwhile proves nothing: its facts stay unknown, and the store verifies
+    // its pieces again.
     if (after[i].same_version(before[i])) content_.verified_facts[i] = after[i];
   }
   for (std::uint32_t i = 0; i < outcome->pieces.size(); ++i) {

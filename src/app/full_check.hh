@@ -22,7 +22,8 @@ class FullCheck {
   };
 
   // Starts at once. content isn't published yet and, like metainfo, outlives this object.
-  FullCheck(std::shared_ptr<const Metainfo> metainfo, TorrentContent& content, std::string pool_path);
+  FullCheck(std::shared_ptr<const Metainfo> metainfo, TorrentContent& content,
+            std::string pool_path);
   // Waits for the thread's end.
   ~FullCheck();
   FullCheck(const FullCheck&) = delete;

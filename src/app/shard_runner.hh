@@ -1,6 +1,6 @@
 // A shard's thread: its drivers, its loop, its sleep.
 //
-// The thread makes what must be made on it (the ring, the stores), says whether that worked, then cycles until
+// The thread makes what must be made on it (the ring, the store, the shard), says whether that worked, then cycles until
 // ControlMessage::stop has been obeyed. Owner: the engine.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "app/shard_io.hh"
 #include "base/arena.hh"
@@ -34,29 +35,32 @@ class ShardRunner {
  public:
   // Returns when the shard runs, or with the reason why it can't. exchange outlives the runner.
   static Result<std::unique_ptr<ShardRunner>> start(RunnerOptions options, Exchange& exchange);
-  // ControlMessage::stop has been posted: waits for the thread's end.
-  void join();
+  // Waits for the thread's end; ControlMessage::stop must have been posted.
   ~ShardRunner();
   ShardRunner(const ShardRunner&) = delete;
   ShardRunner& operator=(const ShardRunner&) = delete;
 
-  // Any thread, while the runner lives.
+  void join();
+  // Any thread.
   void read_counters(control::ShardSnapshot& out) const;
-  // What the drivers chose: "io_uring", "epoll"; "cubic".
-  [[nodiscard]] const std::string& io_name() const { return io_name_; }
+  [[nodiscard]] const std::vector<Endpoint>& listening() const { return listening_; }
+  // What the drivers chose: "io_uring" or "epoll"; the congestion control of accepted connections.
+  [[nodiscard]] const char* io_name() const { return io_name_; }
   [[nodiscard]] const std::string& congestion() const { return congestion_; }
 
  private:
   ShardRunner(RunnerOptions options, Exchange& exchange);
-  void run(std::atomic<int>& state, Error& error);
+  // The thread: `started` is told once whether it runs.
+  template <class Started>
+  void run(Started started);
   void loop(ShardIo& io, Shard& shard);
 
   RunnerOptions options_;
   Exchange& exchange_;
-  std::string io_name_;
+  std::vector<Endpoint> listening_;
+  const char* io_name_ = "";
   std::string congestion_;
-  std::unique_ptr<Shard> shard_;
-  std::unique_ptr<ShardIo> io_;
+  std::unique_ptr<Shard> shard_;  // made by the thread, freed after its end
   std::unique_ptr<Store> store_;
   std::atomic<std::uint64_t> system_calls_{0};
   std::thread thread_;

@@ -1,7 +1,9 @@
 // What a shard keeps for one peer, and the pools that it comes from. Private to shard/.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "shard/shard.hh"
 
@@ -24,8 +26,27 @@ struct Token {
   }
 };
 
-// Invariants: live ⇔ in use; in the active ring ⇔ next_active != nullptr; window only while it has
-// blocks under way.
+// Token::slot of a leaf job's want.
+inline constexpr std::uint8_t kLeafSlot = 0xff;
+static_assert(UploadWindow::kSlots < kLeafSlot);
+
+// The leaves of one piece, being hashed for one peer (leaf_jobs.cc).
+struct Shard::LeafJob {
+  // Larger pieces are refused: 1,024 leaves.
+  static constexpr std::uint32_t kPieceSizeMax = 16u << 20;
+
+  std::array<Sha256Digest, kPieceSizeMax / kBlockSize> leaves;
+  PieceIndex piece;
+  std::uint32_t bytes = 0;  // of the piece's file in the piece
+  std::uint32_t done = 0;   // blocks hashed
+  std::uint32_t connection = 0;
+  std::uint32_t generation = 0;
+  bool live = false;
+  bool waiting = false;   // for a block
+  bool answered = false;  // the session reads the leaves until leaf_hashes_done
+};
+
+// Invariants: live ⇔ in use; in the active ring ⇔ next_active != nullptr; window only while it has blocks under way.
 struct Shard::Connection {
   Session session;
   StreamHandle stream;
@@ -34,6 +55,7 @@ struct Shard::Connection {
   Connection* prev_active = nullptr;
   ShardTorrent* torrent = nullptr;  // after the handshake
   UploadWindow* window = nullptr;
+  LeafJob* leaf_job = nullptr;
   Endpoint remote;
   std::uint64_t uploaded = 0;    // payload bytes
   std::uint32_t index = 0;       // in the pool
@@ -41,7 +63,30 @@ struct Shard::Connection {
   std::uint32_t pending = 0;     // window slots that wait for the store
   bool live = false;
   bool writable = true;  // the last try_send took everything
-  bool doomed = false;   // to be closed at the end of this step
+
+  static Connection& of(TimerWheel::Node& node) {
+    return *reinterpret_cast<Connection*>(reinterpret_cast<std::byte*>(&node) -
+                                          offsetof(Connection, timer));
+  }
+};
+
+// All memory of a shard, taken at once. Windows are touched only when they are used: a peer that asks for nothing costs none.
+struct Shard::Pools {
+  Pools(const ShardLimits& limits, std::uint16_t shard_count);
+
+  std::unique_ptr<Connection[]> connections;
+  std::vector<Connection*> free_connections;
+  std::uint32_t free_connection_count = 0;
+  std::vector<Connection*> by_stream;  // by stream_index
+  std::unique_ptr<UploadWindow[]> windows;
+  std::vector<UploadWindow*> free_windows;
+  std::uint32_t free_window_count = 0;
+  std::vector<LeafJob> leaf_jobs;
+  std::vector<ShardTorrent*> by_slot;  // by TorrentSlot
+  std::vector<ShardTorrent*> leaving;
+  std::uint32_t leaving_count = 0;
+  std::vector<std::uint32_t> open_wants;  // by home
+  std::vector<char> mailed;               // this cycle, by shard
 };
 
 }  // namespace penstock

@@ -4,11 +4,6 @@
 
 namespace penstock {
 
-namespace {
-// Session events handled for one connection in one step.
-constexpr int kEventsMax = 64;
-}  // namespace
-
 Shard::Connection* Shard::find(StreamHandle stream) {
   Connection* c = pools_->by_stream[stream_index(stream)];
   return c != nullptr && c->stream == stream ? c : nullptr;
@@ -16,11 +11,24 @@ Shard::Connection* Shard::find(StreamHandle stream) {
 
 void Shard::on_accepted(Instant now, const StreamEvent& event) {
   ShardCounters::add(counters_.accepted, 1);
-  if (stopping_ || pools_->free_connection_count == 0 || !admission_.try_admit(event.endpoint.ip)) {
+  CloseReason refusal = CloseReason::shutdown;
+  bool admitted = false;
+  if (!stopping_ && pools_->free_connection_count > 0) {
+    switch (admission_.try_admit(event.endpoint.ip)) {
+      case Admission::Verdict::admitted:
+        admitted = true;
+        break;
+      case Admission::Verdict::too_many:
+        refusal = CloseReason::too_many_peers;
+        break;
+      case Admission::Verdict::too_many_from_address:
+        refusal = CloseReason::too_many_from_address;
+        break;
+    }
+  }
+  if (!admitted) {
     streams_.close(event.stream, false);
-    const CloseReason reason =
-        stopping_ ? CloseReason::shutdown : CloseReason::too_many_connections;
-    ShardCounters::add(counters_.closes[static_cast<std::size_t>(reason)], 1);
+    ShardCounters::add(counters_.closes[static_cast<std::size_t>(refusal)], 1);
     return;
   }
   Connection& c = *pools_->free_connections[--pools_->free_connection_count];
@@ -33,51 +41,52 @@ void Shard::on_accepted(Instant now, const StreamEvent& event) {
   c.pending = 0;
   c.live = true;
   c.writable = true;
-  c.doomed = false;
   ++live_;
+  counters_.connections.store(live_, std::memory_order_relaxed);
   pools_->by_stream[stream_index(event.stream)] = &c;
-  c.session.open(now, session_limits_, SessionRole::seed, event.endpoint, false, nullptr);
+  c.session.open(now, shared_, SessionRole::seed, event.endpoint, false, nullptr);
   after_input(now, c);
 }
 
 // The session has had input or a command: hear what it says, look at its deadline, pump it.
 void Shard::after_input(Instant now, Connection& c) {
-  drain_session_events(now, c);
-  if (!c.live) return;
-  if (c.doomed) {
-    end(now, c);
-    return;
+  SessionEvent event;
+  while (c.session.poll_event(event)) {
+    if (event.kind == SessionEvent::Kind::closed) {
+      streams_.close(c.stream, close_reason_fault(event.reason) != CloseFault::peer);
+      forget(now, c);
+      return;
+    }
+    on_session_event(now, c, event);
   }
   const Instant deadline = c.session.next_timeout();
   // A deadline that moved later is seen when the timer fires.
   if (!c.timer.armed() || deadline < c.timer.when) wheel_.arm(c.timer, deadline);
-  if (c.writable && (c.session.small_pending() > 0 || c.session.request_count() > 0)) activate(c);
+  if (c.writable && (c.session.small_pending() || c.session.request_count() > 0)) activate(c);
 }
 
-void Shard::drain_session_events(Instant now, Connection& c) {
-  SessionEvent event;
-  for (int i = 0; i < kEventsMax && c.session.poll_event(event); ++i) {
-    switch (event.kind) {
-      case SessionEvent::Kind::info_hash:
-        on_info_hash(now, c, event.info_hash);
-        break;
-      case SessionEvent::Kind::interested:
-        choker_.on_interested(now, c.index);
-        choker_changed_ = true;
-        break;
-      case SessionEvent::Kind::not_interested:
-        choker_.on_not_interested(now, c.index);
-        choker_changed_ = true;
-        break;
-      case SessionEvent::Kind::cancel:
-        on_cancel(now, c, event.request);
-        break;
-      case SessionEvent::Kind::closed:
-        c.doomed = true;
-        return;
-      default:
-        break;  // the leecher's events
-    }
+void Shard::on_session_event(Instant now, Connection& c, const SessionEvent& event) {
+  switch (event.kind) {
+    case SessionEvent::Kind::info_hash:
+      on_info_hash(now, c, event.info_hash);
+      return;
+    case SessionEvent::Kind::interested:
+      choker_.on_interested(now, c.index);
+      return;
+    case SessionEvent::Kind::not_interested:
+      choker_.on_not_interested(now, c.index);
+      return;
+    case SessionEvent::Kind::cancel:
+      on_cancel(now, c, event.request);
+      return;
+    case SessionEvent::Kind::leaf_hashes:
+      start_leaf_job(now, c, event.piece);
+      return;
+    case SessionEvent::Kind::leaf_hashes_done:
+      end_leaf_job(c);
+      return;
+    default:
+      return;  // of no matter to a seed
   }
 }
 
@@ -95,29 +104,21 @@ void Shard::on_info_hash(Instant now, Connection& c, const WireInfoHash& hash) {
 }
 
 // Tells the sessions whom the choker has chosen.
-void Shard::apply_choker(Instant now) {
+bool Shard::apply_choker(Instant now) {
+  bool any = false;
   Choker::Change change;
   while (choker_.poll_change(now, change)) {
+    any = true;
     Connection& c = pools_->connections[change.peer];
     DCHECK(c.live);
     c.session.set_choked(now, change.choked);
     if (change.choked) drop_unsent(now, c);
     after_input(now, c);
   }
+  return any;
 }
 
-void Shard::doom(Connection& c, CloseReason reason) {
-  c.session.close(reason);
-  c.doomed = true;
-}
-
-// Closes the stream from our side and forgets the peer.
-void Shard::end(Instant now, Connection& c) {
-  streams_.close(c.stream, true);
-  forget(now, c);
-}
-
-// The stream is gone.
+// The stream is closed: nothing of the connection remains.
 void Shard::forget(Instant now, Connection& c) {
   const auto reason = static_cast<std::size_t>(c.session.close_reason());
   ShardCounters::add(counters_.closes[reason], 1);
@@ -125,7 +126,7 @@ void Shard::forget(Instant now, Connection& c) {
   deactivate(c);
   wheel_.disarm(c.timer);
   choker_.remove(now, c.index);
-  choker_changed_ = true;
+  abandon_leaf_job(c);
   if (c.window != nullptr) {
     unpin_all(c);
     free_window(c);  // pending wants come home to a generation that is gone
@@ -140,6 +141,7 @@ void Shard::forget(Instant now, Connection& c) {
   c.live = false;
   c.torrent = nullptr;
   --live_;
+  counters_.connections.store(live_, std::memory_order_relaxed);
   pools_->free_connections[pools_->free_connection_count++] = &c;
 }
 

@@ -14,6 +14,8 @@ constexpr std::size_t kCompletionBurst = 128;
 constexpr int kReadyBurst = 512;
 constexpr int kTimerBurst = 256;
 constexpr int kStoreEventBurst = 64;
+// Pieces whose leaves are hashed at once for peers (BEP 52).
+constexpr std::size_t kLeafJobs = 4;
 // A cycle pumps no more connections than this, so that input isn't kept waiting.
 constexpr std::uint32_t kPumpBurst = 64;
 // Sleep at most this long while something waits for room that no event announces.
@@ -21,27 +23,50 @@ constexpr Duration kStallRetry = Duration::microseconds(200);
 }  // namespace
 
 Shard::Shard(ShardId id, const ShardLimits& limits, const SessionLimits& session_limits,
-             StreamPort& streams, Storage& storage, Exchange& exchange, Store& store, Instant now)
+             StreamPort& streams, Storage& storage, Exchange& exchange, Store& store,
+             std::uint64_t seed, Instant now)
     : id_(id),
       limits_(limits),
-      session_limits_(session_limits),
       streams_(streams),
       storage_(storage),
       exchange_(exchange),
       store_(store),
+      shared_(session_limits, limits.request_pages()),
+      admission_(limits.connections_max, limits.per_ip_max, seed),
+      choker_(limits.connections_max, limits.upload_slots),
+      bucket_(limits.upload_rate),
       pools_(std::make_unique<Pools>(limits, exchange.shard_count())),
       torrents_(limits.torrents_max),
       wheel_(now) {}
 
 Shard::~Shard() = default;
 
+Shard::Pools::Pools(const ShardLimits& limits, std::uint16_t shard_count)
+    : connections(std::make_unique<Connection[]>(limits.connections_max)),
+      free_connections(limits.connections_max),
+      by_stream(limits.streams_max()),
+      windows(std::make_unique_for_overwrite<UploadWindow[]>(limits.connections_max)),
+      free_windows(limits.connections_max),
+      leaf_jobs(kLeafJobs),
+      by_slot(limits.torrents_max),
+      leaving(limits.torrents_max),
+      open_wants(shard_count),
+      mailed(shard_count) {
+  for (std::uint32_t i = limits.connections_max; i > 0; --i) {
+    connections[i - 1].index = i - 1;
+    free_connections[free_connection_count++] = &connections[i - 1];
+    free_windows[free_window_count++] = &windows[i - 1];
+  }
+}
+
 bool Shard::do_work(Instant now) {
-  stalled_ = false;
+  stalled_ = work_left_ = false;
   bool any = take_control(now);
   any |= take_mail(now);
   any |= take_stream_events(now);
   any |= take_completions(now);
   any |= run_store(now);
+  any |= run_leaf_jobs(now);
   any |= run_timers(now);
   any |= pump_all(now);
   any |= submit_io();
@@ -68,17 +93,19 @@ bool Shard::take_stream_events(Instant now) {
         break;
       case StreamEvent::Kind::writable:
         c->writable = true;
+        c->session.set_send_blocked(now, false);
         activate(*c);
         break;
       case StreamEvent::Kind::closed:
         c->session.on_stream_closed(event.error);
-        forget(now, *c);
+        forget(now, *c);  // the session has nothing more to say to anyone
         break;
       case StreamEvent::Kind::connected:
       case StreamEvent::Kind::accepted:
         break;
     }
   }
+  work_left_ |= count == events.size();
   return count > 0;
 }
 
@@ -88,11 +115,14 @@ bool Shard::take_completions(Instant now) {
   for (const StorageCompletion& completion : std::span(completions).first(count)) {
     store_.on_completion(now, completion);
   }
+  work_left_ |= count == completions.size();
   return count > 0;
 }
 
 bool Shard::run_store(Instant now) {
-  bool any = store_.do_work(now);
+  const bool more = store_.do_work(now);
+  work_left_ |= more;
+  bool any = more;
   BlockReady ready;
   for (int i = 0; i < kReadyBurst && store_.poll_ready(ready); ++i) {
     any = true;
@@ -101,6 +131,7 @@ bool Shard::run_store(Instant now) {
     } else {
       answer(ready.token, ready.status, ready.block);
     }
+    work_left_ |= i + 1 == kReadyBurst;
   }
   StoreEvent event;
   for (int i = 0; i < kStoreEventBurst && !reports_full() && store_.poll_event(event); ++i) {
@@ -122,37 +153,37 @@ bool Shard::run_timers(Instant now) {
     }
     after_input(now, c);
   }
-  if (choker_.next_timeout() <= now) {
-    choker_.on_timeout(now);
-    choker_changed_ = true;
-  }
-  if (choker_changed_) {
-    choker_changed_ = false;
-    any = true;
-    apply_choker(now);
-  }
+  if (choker_.next_timeout() <= now) choker_.on_timeout(now);
+  any |= apply_choker(now);
   return any;
 }
 
 bool Shard::pump_all(Instant now) {
   bool any = false;
   const std::uint32_t turns = std::min(active_count_, kPumpBurst);
+  work_left_ |= turns < active_count_;
+  bucket_ready_ = Instant::never();
   for (std::uint32_t i = 0; i < turns && active_ != nullptr; ++i) {
     Connection& c = *active_;
     switch (pump(now, c)) {
       case Pumped::more:
-        any = true;
-        active_ = c.next_active;  // to the end of the turn
+        any = work_left_ = true;
+        active_ = c.next_active;  // to the end of the line
         break;
       case Pumped::idle:
       case Pumped::waiting:
+        any = true;
         deactivate(c);
         break;
-      case Pumped::limited:
+      case Pumped::refused:
+        stalled_ = true;
         active_ = c.next_active;
         break;
+      case Pumped::limited:
+        bucket_ready_ = bucket_.ready_at(now, kBlockSize);
+        return any;  // it keeps its place until then
     }
-    after_pump(now, c);
+    if (c.session.closed()) after_input(now, c);
   }
   return any;
 }
@@ -174,7 +205,7 @@ bool Shard::submit_io() {
 Instant Shard::next_timeout(Instant now) const {
   Instant next = earlier(wheel_.next(), store_.next_timeout());
   next = earlier(next, choker_.next_timeout());
-  if (active_ != nullptr) next = earlier(next, rates_.next_timeout(now));
+  next = earlier(next, bucket_ready_);
   if (stalled_) next = earlier(next, now + kStallRetry);
   return next;
 }

@@ -1,22 +1,19 @@
 // One core's agent: the only place that joins streams, sessions, the store and the other shards.
 //
-// Sans-IO but for the two seams it is given (StreamPort, Storage), which it polls and submits to
-// once a cycle. Owner: the engine; used by one thread. Everything is allocated by the constructor;
-// torrents come and go as objects that control owns.
+// Sans-IO but for the two seams it is given (StreamPort, Storage), which it polls and submits to once a cycle. Owner: the
+// engine; used by one thread. Everything is allocated by the constructor; torrents come and go as objects that control owns.
 //
-// do_work is one cycle, in a fixed order: control → mailboxes → stream events → disk completions →
-// store → timers → pump sessions → disk submissions. Every step is bounded.
+// do_work is one cycle, in a fixed order: control → mailboxes → stream events → disk completions → store → timers → pump
+// sessions → disk submissions. Every step is bounded.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <span>
-#include <vector>
 
-#include "base/clock.hh"
 #include "base/timer_wheel.hh"
+#include "crypto/sha.hh"
 #include "peer/close_reason.hh"
 #include "peer/session.hh"
 #include "shard/mailbox.hh"
@@ -33,15 +30,17 @@ namespace penstock {
 struct ShardLimits {
   std::uint32_t connections_max = 4096;  // streams with a session at once; 1 … 2^24 - 1
   std::uint32_t per_ip_max = 0;          // sessions from one address; 0: unlimited
-  std::uint32_t torrents_max = 16384;
-  std::uint32_t upload_slots = 0;  // unchoked peers at once; 0: everyone who is interested
-  std::uint64_t upload_rate = 0;   // bytes per second; 0: unlimited
-  std::uint32_t request_pages =
-      0;  // pages of request queues; 0: a quarter of connections_max, at least 256
+  std::uint32_t torrents_max = 16384;    // TorrentSlots are below this
+  std::uint32_t upload_slots = 0;        // unchoked peers at once; 0: everyone who is interested
+  std::uint64_t upload_rate = 0;         // bytes per second; 0: unlimited
+
+  // Handles that the StreamPort may give out: those with a session, and as many on their way out.
+  [[nodiscard]] std::uint32_t streams_max() const { return 2 * connections_max + 64; }
+  // Pages of request queues (84 requests each): half the connections may keep one full queue of a typical client.
+  [[nodiscard]] std::uint32_t request_pages() const { return 256 + connections_max * 3; }
 };
 
-// Written by the shard's thread alone, read by control as relaxed snapshots: plain words behind
-// atomics.
+// Written by the shard's thread alone, read by control as relaxed snapshots: plain words behind atomics.
 struct ShardCounters {
   using Word = std::atomic<std::uint64_t>;
   Word cycles_busy{0};
@@ -56,9 +55,9 @@ struct ShardCounters {
   Word payload_bytes{0};
   Word payload_bytes_by_reference{0};
   Word cross_shard_wants{0};
-  Word content_lost{0};  // blocks begun whose rest could not be had again
   std::array<Word, kCloseReasonCount> closes{};
 
+  // Single writer: a plain add, visible to readers.
   static void add(Word& word, std::uint64_t n) {
     word.store(word.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
@@ -66,82 +65,110 @@ struct ShardCounters {
 
 class Shard {
  public:
-  // peer_id: what handshakes carry. The seams, the exchange and the entropy outlive the shard.
+  // seed: unpredictable (hash tables that strangers could aim at). The seams, the exchange and the store outlive the shard.
   Shard(ShardId id, const ShardLimits& limits, const SessionLimits& session_limits,
-        StreamPort& streams, Storage& storage, Exchange& exchange, Store& store, Entropy& entropy,
-        Instant now);
+        StreamPort& streams, Storage& storage, Exchange& exchange, Store& store,
+        std::uint64_t seed, Instant now);
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  // One cycle. True if it found something to do: then call it again at once.
+  // One cycle. True if it found something to do.
   bool do_work(Instant now);
+  // The last cycle left work behind that no event announces: run the next one at once.
+  [[nodiscard]] bool work_left() const { return work_left_; }
   // Without input, nothing is due before this.
-  [[nodiscard]] Instant next_timeout() const;
-  // Looked at between Doorbell's prepare and the wait: is there anything in a mailbox?
+  [[nodiscard]] Instant next_timeout(Instant now) const;
+  // Looked at between ParkFlag's prepare and the wait: is there anything in a mailbox?
   [[nodiscard]] bool mail_waiting() const;
-  // True after ControlMessage::stop once all sessions are gone: the runner may end.
+  // True after ControlMessage::stop: the runner may end.
   [[nodiscard]] bool stopped() const { return stopping_ && live_ == 0; }
 
   [[nodiscard]] const ShardCounters& counters() const { return counters_; }
   ShardCounters& counters() { return counters_; }
-  // The store's counters as of the end of the last cycle that changed them; any thread.
+  // The store's counters as of the last cycle that did something; any thread.
   void read_store_counters(StoreCounters& out) const;
   // Re-derives pins, lists and counts; aborts on a contradiction.
   void validate() const;
 
  private:
   struct Connection;
+  struct LeafJob;
+  struct Pools;
+  struct Batch;
 
   // shard.cc: the cycle
-  bool take_control(Instant now);
-  bool take_mail(Instant now);
   bool take_stream_events(Instant now);
   bool take_completions(Instant now);
   bool run_store(Instant now);
   bool run_timers(Instant now);
   bool pump_all(Instant now);
   bool submit_io();
-  void publish_counters();
+  void report(const ShardReport& report);
+  [[nodiscard]] bool reports_full() const;
+  void publish_store_counters();
 
   // torrents.cc
+  bool take_control(Instant now);
   void add_torrent(ShardTorrent* torrent);
   void remove_torrent(Instant now, ShardTorrent* torrent);
   void finish_removals();
-  void on_store_event(Instant now, const StoreEvent& event);
-  void report(const ShardReport& report);
+  void stop(Instant now);
+  void on_store_event(const StoreEvent& event);
+  void tell_peers(Instant now, const ShardTorrent* torrent, PieceIndex piece, bool lost);
 
   // connections.cc
   Connection* find(StreamHandle stream);
   void on_accepted(Instant now, const StreamEvent& event);
-  void on_closed(Instant now, Connection& c, CloseReason reason);
-  void drain_session_events(Instant now, Connection& c);
-  void on_info_hash(Instant now, Connection& c, const WireInfoHash& hash);
-  void apply_choker(Instant now);
   void after_input(Instant now, Connection& c);
+  void on_session_event(Instant now, Connection& c, const SessionEvent& event);
+  void on_info_hash(Instant now, Connection& c, const WireInfoHash& hash);
+  bool apply_choker(Instant now);
+  void forget(Instant now, Connection& c);
   void activate(Connection& c);
   void deactivate(Connection& c);
-  void drop(Instant now, Connection& c, bool graceful);
 
   // upload.cc: from the request queue to the socket
-  enum class Pumped : std::uint8_t { idle, more, waiting };
-  struct Batch;
+  enum class Pumped : std::uint8_t {
+    idle,     // nothing to send
+    waiting,  // for the peer to read, or for the disk: an event will say
+    limited,  // by the rate limit
+    refused,  // a home had no room for a want
+    more,     // its turn is over
+  };
+  std::uint32_t quantum(Instant now);
   Pumped pump(Instant now, Connection& c);
-  void refill(Instant now, Connection& c, std::uint64_t budget);
+  bool refill(Instant now, Connection& c, std::uint32_t blocks);
   bool want_slot(Instant now, Connection& c, UploadSlot& slot);
   void lose_slot(Instant now, Connection& c, UploadSlot& slot);
-  bool compose(Connection& c, Batch& batch);
+  bool compose(Instant now, Connection& c, Batch& batch, std::uint32_t blocks);
   void settle(Instant now, Connection& c, const Batch& batch, const SendResult& result);
   void unpin_all(Connection& c);
+  void let_go(UploadSlot& slot);
+  void release_block(ShardId home, const Block& block, bool exposed);
   void on_block_ready(Instant now, const BlockReady& ready, ShardId home);
-  void on_cancel(Connection& c, const Request& request);
-  void let_go(std::uint16_t home, const Block& block, bool exposed);
-  std::uint64_t token_of(const Connection& c, const UploadWindow& window,
-                         const UploadSlot& slot) const;
+  void on_cancel(Instant now, Connection& c, const Request& request);
+  void drop_slot(Instant now, Connection& c, UploadSlot& slot);
+  void drop_unsent(Instant now, Connection& c);
+  void refuse(Instant now, Connection& c, const Request& request);
+  UploadWindow* take_window();
   void free_window(Connection& c);
 
+  // leaf_jobs.cc: hashes of leaves for BEP 52
+  void start_leaf_job(Instant now, Connection& c, PieceIndex piece);
+  void end_leaf_job(Connection& c);
+  void abandon_leaf_job(Connection& c);
+  bool run_leaf_jobs(Instant now);
+  void step_leaf_job(Instant now, LeafJob& job);
+  void on_leaf_block(Instant now, const BlockReady& ready, ShardId home);
+
   // mail.cc: content whose home is elsewhere
-  bool send_mail(ShardId to, const ShardMessage& message);
+  bool open_want(ShardId home, const BlockWant& want);
+  void post(ShardId to, const ShardMessage& message);
+  void post_release(ShardId home, const Block& block, bool exposed);
+  void answer(std::uint64_t token, WantStatus status, const Block& block);
+  bool send_fences(ShardTorrent* torrent);
+  bool take_mail(Instant now);
   void handle_mail(Instant now, ShardId from, const ShardMessage& message);
   void flush_mail();
 
@@ -151,9 +178,13 @@ class Shard {
   Storage& storage_;
   Exchange& exchange_;
   Store& store_;
-  Entropy& entropy_;
 
-  struct Pools;
+  SessionShared shared_;
+  Admission admission_;
+  Choker choker_;
+  TokenBucket bucket_;
+  Instant bucket_ready_ = Instant::never();
+  Sha256 hasher_;  // of leaves
   std::unique_ptr<Pools> pools_;
   TorrentTable torrents_;
   TimerWheel wheel_;
@@ -161,9 +192,10 @@ class Shard {
   Connection* active_ = nullptr;  // ring of connections to pump, in turn
   std::uint32_t active_count_ = 0;
   bool stopping_ = false;
-  bool stalled_ =
-      false;  // something waits for room (mailbox, store, storage): run again without sleeping long
+  bool work_left_ = false;
+  bool stalled_ = false;  // something waits for room that no event announces
   ShardCounters counters_;
+  std::array<ShardCounters::Word, sizeof(StoreCounters) / sizeof(std::uint64_t)> store_counters_{};
 };
 
 }  // namespace penstock

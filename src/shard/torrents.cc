@@ -22,7 +22,7 @@ bool Shard::take_control(Instant now) {
         remove_torrent(now, message.torrent);
         break;
       case ControlMessage::Kind::set_rate:
-        rates_.set_rate(now, message.value);
+        bucket_.set_rate(now, message.value);
         break;
       case ControlMessage::Kind::set_peers_max:
         admission_.set_limits(static_cast<std::uint32_t>(message.value),
@@ -46,10 +46,10 @@ bool Shard::take_control(Instant now) {
 }
 
 void Shard::add_torrent(ShardTorrent* torrent) {
-  for (const WireInfoHash& hash : torrent->torrent.hashes()) {
-    const bool inserted = torrents_.insert(hash, torrent);
-    ASSERT(inserted);  // control keeps torrents_max
-  }
+  const Torrent& t = torrent->torrent;
+  // control keeps torrents_max
+  if (t.has_v1) ASSERT(torrents_.insert(t.v1_hash, torrent));
+  if (t.has_v2) ASSERT(torrents_.insert(t.v2_hash, torrent));
   pools_->by_slot[torrent->content->slot.value] = torrent;
   report(ShardReport{.kind = ShardReport::Kind::torrent_added, .torrent = torrent});
 }
@@ -64,8 +64,8 @@ void Shard::remove_torrent(Instant now, ShardTorrent* torrent) {
   for (std::uint32_t i = 0; i < limits_.connections_max; ++i) {
     Connection& c = pools_->connections[i];
     if (!c.live || c.torrent != torrent) continue;
-    doom(c, CloseReason::torrent_removed);
-    end(now, c);
+    c.session.close(CloseReason::torrent_withdrawn);
+    after_input(now, c);
   }
   pools_->by_slot[torrent->content->slot.value] = nullptr;
   store_.forget(torrent->content.get());
@@ -90,8 +90,8 @@ void Shard::stop(Instant now) {
   for (std::uint32_t i = 0; i < limits_.connections_max; ++i) {
     Connection& c = pools_->connections[i];
     if (!c.live) continue;
-    doom(c, CloseReason::shutdown);
-    end(now, c);
+    c.session.close(CloseReason::shutdown);
+    after_input(now, c);
   }
 }
 

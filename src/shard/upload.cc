@@ -18,22 +18,26 @@ namespace penstock {
 
 namespace {
 
-// Blocks of one peer that may wait for the disk: enough for the read scheduler to see neighbours,
-// few enough that what is read is sent before it is evicted.
+// Blocks of one peer that may wait for the disk: enough for the read scheduler to see neighbours, few enough that what is
+// read is sent before it is evicted.
 constexpr std::uint32_t kMissesMax = 32;
 // Sends of one connection before the next one's turn.
 constexpr int kRoundsMax = 4;
 // Parts that control messages may take of a batch.
 constexpr std::size_t kSmallPartsMax = 16;
+constexpr std::size_t kSmallScratch = 2048;
 constexpr std::size_t kPartsPerBlockMax = 4;
-constexpr std::uint32_t kPieceHeaderSize = 13;  // BEP 3: length, id, index, begin
+constexpr std::uint32_t kPieceHeaderSize = wire::kPieceHeaderSize;
+// Under a rate limit, what all connections together get in a round of turns: this much of a second's bytes.
+constexpr std::uint64_t kTurnsPerSecond = 1000;
 
 }  // namespace
 
 // One try_send: what goes into it, and how to account for what of it was taken.
 struct Shard::Batch {
   std::array<SendPart, kSendPartsMax> parts;
-  std::array<std::byte, UploadWindow::kSlots * kPieceHeaderSize> headers;
+  std::array<std::array<std::byte, kPieceHeaderSize>, UploadWindow::kSlots> headers;
+  std::array<std::byte, kSmallScratch> scratch;
   std::array<UploadSlot*, UploadWindow::kSlots> slots;
   std::size_t part_count = 0;
   std::size_t slot_count = 0;
@@ -47,12 +51,12 @@ struct Shard::Batch {
   }
   // The rest of a block, from slot.sent on.
   void add_block(UploadSlot& slot) {
-    std::byte* header = headers.data() + slot_count * kPieceHeaderSize;
+    auto& header = headers[slot_count];
     slots[slot_count++] = &slot;
     std::uint32_t skip = slot.sent;
     if (skip < kPieceHeaderSize) {
-      wire::write_piece_header(header, slot.piece.value, slot.begin, slot.length);
-      add(header + skip, kPieceHeaderSize - skip, SendPart::Kind::small);
+      header = wire::encode_piece_header(slot.piece, slot.begin, slot.length);
+      add(header.data() + skip, kPieceHeaderSize - skip, SendPart::Kind::small);
       skip = 0;
     } else {
       skip -= kPieceHeaderSize;
@@ -71,73 +75,88 @@ struct Shard::Batch {
   [[nodiscard]] bool has_room() const { return part_count + kPartsPerBlockMax <= parts.size(); }
 };
 
+// Blocks that a connection may send in this turn; 0: the rate limit says wait.
+std::uint32_t Shard::quantum(Instant now) {
+  if (!bucket_.limited()) return UploadWindow::kSlots;
+  if (bucket_.available(now) == 0) return 0;
+  const std::uint64_t share =
+      bucket_.rate() / kTurnsPerSecond / kBlockSize / std::max(active_count_, 1u);
+  return static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(share, 1, UploadWindow::kSlots));
+}
+
 Shard::Pumped Shard::pump(Instant now, Connection& c) {
   for (int round = 0; round < kRoundsMax; ++round) {
     if (!c.writable) return Pumped::waiting;
-    const std::uint64_t budget = rates_.available(now);
-    refill(now, c, budget);
-    if (c.doomed) return Pumped::idle;
+    const std::uint32_t blocks = quantum(now);
+    bool refused = false;
+    if (blocks > 0 && !c.session.choked()) refused = !refill(now, c, blocks);
+    if (c.session.closed()) return Pumped::idle;
     Batch batch;
-    if (!compose(c, batch, budget)) return c.pending > 0 ? Pumped::waiting : Pumped::idle;
+    if (!compose(now, c, batch, blocks)) {
+      if (refused) return Pumped::refused;
+      if (blocks == 0 && (c.window != nullptr || c.session.request_count() > 0)) {
+        return Pumped::limited;
+      }
+      return c.pending > 0 ? Pumped::waiting : Pumped::idle;
+    }
     const SendResult result =
         streams_.try_send(c.stream, std::span(batch.parts).first(batch.part_count));
     settle(now, c, batch, result);
     if (result.accepted < batch.bytes) {
       c.writable = false;
+      c.session.set_send_blocked(now, true);
       unpin_all(c);
       return Pumped::waiting;
     }
+    if (bucket_.limited()) return Pumped::more;  // one quantum a turn: equal shares
   }
   return Pumped::more;
 }
 
-// Moves requests into the window, and wants what isn't wanted yet.
-void Shard::refill(Instant now, Connection& c, std::uint64_t budget) {
-  UploadWindow* window = c.window;
-  if (window != nullptr) {
-    for (std::uint32_t i = 0; i < window->size() && c.pending < kMissesMax; ++i) {
-      UploadSlot& slot = window->at(i);
-      if (slot.state != UploadSlot::State::queued) continue;
-      if (!want_slot(now, c, slot) || c.doomed) break;
+// Moves requests into the window up to so many blocks, and wants what isn't wanted yet. False: a home had no room for a want.
+bool Shard::refill(Instant now, Connection& c, std::uint32_t blocks) {
+  if (c.window != nullptr) {
+    for (std::uint32_t i = 0; i < c.window->size() && c.pending < kMissesMax; ++i) {
+      UploadSlot& slot = c.window->at(i);
+      if (slot.state == UploadSlot::State::queued && !want_slot(now, c, slot)) return false;
     }
-    window->compact();
+    c.window->compact();
   }
-  std::uint64_t planned = window == nullptr ? 0 : window->size() * std::uint64_t{kBlockSize};
-  while (!c.doomed && c.session.request_count() > 0 && c.pending < kMissesMax && planned < budget) {
-    if (window == nullptr) {
-      window = c.window = take_window();
-      if (window == nullptr) return;
-    }
-    UploadSlot* slot = window->append();
+  while (c.session.request_count() > 0 && c.pending < kMissesMax && !c.session.closed()) {
+    if (c.window == nullptr && (c.window = take_window()) == nullptr) return false;
+    if (c.window->size() >= blocks) break;
+    UploadSlot* slot = c.window->append();
     if (slot == nullptr) break;
     const Request request = c.session.pop_request();
     slot->state = UploadSlot::State::queued;
     slot->piece = request.piece;
     slot->begin = request.begin;
     slot->length = request.length;
-    planned += request.length;
-    if (!want_slot(now, c, *slot)) break;
+    if (!want_slot(now, c, *slot)) return false;
+    if (slot->state == UploadSlot::State::free) c.window->compact();
   }
-  if (window != nullptr) window->compact();
+  if (c.window != nullptr && c.window->size() == 0) free_window(c);
+  return true;
 }
 
 // A queued slot asks its home for the block. False: no room there now, ask again in a later cycle.
 bool Shard::want_slot(Instant now, Connection& c, UploadSlot& slot) {
   TorrentContent& content = *c.torrent->content;
   const ShardId home = content.home(slot.piece, exchange_.shard_count());
-  const BlockWant want{&content, slot.piece, slot.begin, slot.length, token_of(c, slot)};
+  const Token token{id_.value, c.index, c.generation,
+                    static_cast<std::uint8_t>(c.window->index_of(slot))};
+  const BlockWant want{&content, slot.piece, slot.begin, slot.length, token.pack()};
   slot.home = home.value;
-  if (home != id_) {
-    if (!open_want(home, want)) {
-      stalled_ = true;
-      return false;
-    }
+  WantStatus status = WantStatus::pending;
+  if (home == id_) {
+    status = store_.want(now, want, slot.block);
+  } else if (open_want(home, want)) {
     ShardCounters::add(counters_.cross_shard_wants, 1);
-    slot.state = UploadSlot::State::pending;
-    ++c.pending;
-    return true;
+  } else {
+    status = WantStatus::busy;
   }
-  switch (store_.want(now, want, slot.block)) {
+  switch (status) {
     case WantStatus::ready:
       slot.state = UploadSlot::State::ready;
       return true;
@@ -146,7 +165,6 @@ bool Shard::want_slot(Instant now, Connection& c, UploadSlot& slot) {
       ++c.pending;
       return true;
     case WantStatus::busy:
-      stalled_ = true;
       return false;
     case WantStatus::lost:
       lose_slot(now, c, slot);
@@ -160,32 +178,30 @@ void Shard::lose_slot(Instant now, Connection& c, UploadSlot& slot) {
   const bool begun = slot.sent > 0;
   slot.state = UploadSlot::State::free;
   if (begun) {
-    doom(c, CloseReason::content_lost);
+    c.session.close(CloseReason::content_lost);
   } else if (!c.session.reject(now, Request{slot.piece, slot.begin, slot.length})) {
-    doom(c, CloseReason::piece_lost);
+    c.session.close(CloseReason::piece_lost);
   }
 }
 
 // False: nothing can go out now.
-bool Shard::compose(Connection& c, Batch& batch, std::uint64_t budget) {
-  UploadWindow* window = c.window;
-  if (UploadSlot* begun = window == nullptr ? nullptr : window->begun()) {
+bool Shard::compose(Instant now, Connection& c, Batch& batch, std::uint32_t blocks) {
+  UploadSlot* begun = c.window == nullptr ? nullptr : c.window->begun();
+  if (begun != nullptr) {
     if (begun->state != UploadSlot::State::ready) return false;
     batch.add_block(*begun);
     batch.starts_inside = true;
   }
-  const std::size_t first = batch.part_count;
-  const std::size_t small =
-      c.session.fill_small(std::span(batch.parts).subspan(first, kSmallPartsMax));
-  for (std::size_t i = 0; i < small; ++i)
-    batch.small_bytes += batch.parts[first + i].length;
-  batch.part_count += small;
-  batch.bytes += batch.small_bytes;
-  if (window != nullptr && batch.small_bytes == c.session.small_pending()) {
-    for (std::uint32_t i = 0; i < window->size() && batch.has_room(); ++i) {
-      UploadSlot& slot = window->at(i);
-      if (slot.state != UploadSlot::State::ready || slot.sent > 0) continue;
-      if (batch.bytes >= budget) break;
+  const SmallFill small = c.session.fill_small(
+      now, batch.scratch, std::span(batch.parts).subspan(batch.part_count, kSmallPartsMax));
+  batch.small_bytes = small.bytes;
+  batch.part_count += small.parts;
+  batch.bytes += small.bytes;
+  if (c.window != nullptr && small.complete) {
+    for (std::uint32_t i = 0; i < c.window->size() && batch.has_room(); ++i) {
+      UploadSlot& slot = c.window->at(i);
+      if (slot.state != UploadSlot::State::ready || &slot == begun) continue;
+      if (batch.slot_count >= blocks) break;
       batch.add_block(slot);
     }
   }
@@ -229,7 +245,7 @@ void Shard::settle(Instant now, Connection& c, const Batch& batch, const SendRes
   if (result.exposed) ShardCounters::add(counters_.payload_bytes_by_reference, payload);
   c.torrent->counters[id_.value].add_uploaded(payload);
   c.uploaded += payload;
-  rates_.consume(now, payload);
+  bucket_.consume(now, payload);
 }
 
 // The peer has no room: nothing stays pinned for it.
@@ -259,6 +275,10 @@ void Shard::release_block(ShardId home, const Block& block, bool exposed) {
 
 void Shard::on_block_ready(Instant now, const BlockReady& ready, ShardId home) {
   const Token token = Token::unpack(ready.token);
+  if (token.slot == kLeafSlot) {
+    on_leaf_block(now, ready, home);
+    return;
+  }
   Connection& c = pools_->connections[token.connection];
   UploadSlot* slot = nullptr;
   if (c.live && c.generation == token.generation && c.window != nullptr) {
@@ -280,7 +300,7 @@ void Shard::on_block_ready(Instant now, const BlockReady& ready, ShardId home) {
   if (slot->cancelled) {
     const Request request{slot->piece, slot->begin, slot->length};
     slot->state = UploadSlot::State::free;
-    c.session.reject(now, request);  // BEP 6: a cancelled request is answered, too
+    refuse(now, c, request);
   } else if (ready.status == WantStatus::lost) {
     lose_slot(now, c, *slot);
   } else {
@@ -315,7 +335,12 @@ void Shard::drop_slot(Instant now, Connection& c, UploadSlot& slot) {
   }
   if (slot.state == UploadSlot::State::ready) let_go(slot);
   slot.state = UploadSlot::State::free;
-  c.session.reject(now, Request{slot.piece, slot.begin, slot.length});
+  refuse(now, c, Request{slot.piece, slot.begin, slot.length});
+}
+
+// BEP 6: a request that was cancelled or choked is answered, too; without BEP 6 it is dropped.
+void Shard::refuse(Instant now, Connection& c, const Request& request) {
+  if (!c.session.reject(now, request)) c.session.drop_request();
 }
 
 // Choked: what has not begun isn't sent (BEP 3), and is rejected where the peer speaks BEP 6.

@@ -30,7 +30,6 @@ struct UploadSlot {
   std::uint32_t begin = 0;
   std::uint32_t length = 0;
   std::uint32_t sent = 0;    // bytes of header and payload that the stream has taken
-  std::uint32_t serial = 0;  // order of arrival
   Block block;
 };
 
@@ -48,7 +47,6 @@ class UploadWindow {
       if (slots_[at].state == UploadSlot::State::free) {
         hint_ = at + 1;
         slots_[at] = UploadSlot{};
-        slots_[at].serial = ++serial_;
         order_[count_++] = static_cast<std::uint8_t>(at);
         return &slots_[at];
       }
@@ -63,6 +61,14 @@ class UploadWindow {
   UploadSlot& by_index(std::uint32_t index) { return slots_[index]; }
   [[nodiscard]] std::uint32_t index_of(const UploadSlot& slot) const {
     return static_cast<std::uint32_t>(&slot - slots_.data());
+  }
+  // The slot whose header or bytes the stream has taken in part; nullptr when there is none.
+  UploadSlot* begun() {
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      UploadSlot& slot = slots_[order_[i]];
+      if (slot.sent > 0 && slot.state != UploadSlot::State::free) return &slot;
+    }
+    return nullptr;
   }
   // Drops all slots whose state is free from the order.
   void compact() {
@@ -80,7 +86,6 @@ class UploadWindow {
   std::array<std::uint8_t, kSlots> order_{};
   std::uint32_t count_ = 0;
   std::uint32_t hint_ = 0;
-  std::uint32_t serial_ = 0;
 };
 
 }  // namespace penstock

@@ -1,0 +1,44 @@
+// The drivers of one shard, chosen by what the machine can do: everything through one io_uring, or epoll and pread threads.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/address.hh"
+#include "base/parker.hh"
+#include "base/result.hh"
+#include "base/time.hh"
+#include "host/capabilities.hh"
+#include "host/pool_table.hh"
+#include "store/storage.hh"
+#include "stream/byte_stream.hh"
+
+namespace penstock::app {
+
+struct IoOptions {
+  host::Capabilities capabilities;
+  std::vector<Endpoint> listen;      // none: no listener
+  const host::PoolTable* pools = nullptr;
+  bool direct = true;                // O_DIRECT where the file system does it
+  std::uint32_t streams_max = 4096;
+  std::uint32_t receive_buffers = 1024;  // a power of two
+  std::uint32_t receive_buffer_size = 4096;
+};
+
+class ShardIo : public Parker {
+ public:
+  virtual StreamPort& streams() = 0;
+  virtual Storage& storage() = 0;
+  // Submits what is due, waits at most this long for anything to happen (0: only looks), and takes in what did.
+  virtual void wait(Duration timeout) = 0;
+  [[nodiscard]] virtual std::uint64_t system_calls() const = 0;
+  [[nodiscard]] virtual const std::vector<Endpoint>& bound() const = 0;
+  [[nodiscard]] virtual const std::string& congestion() const = 0;
+  [[nodiscard]] virtual const char* name() const = 0;  // "io_uring" or "epoll"
+};
+
+// On the shard's thread.
+Result<std::unique_ptr<ShardIo>> make_shard_io(const IoOptions& options);
+
+}  // namespace penstock::app
