@@ -178,15 +178,15 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   entry->pool_path = pools_.path(request.pool);
   Torrent& torrent = entry->shared.torrent;
   torrent.slot = TorrentSlot(slot);
-  torrent.has_v1 = metainfo.v1_hash.has_value();
-  torrent.has_v2 = metainfo.v2_hash.has_value();
-  if (metainfo.v1_hash) torrent.v1_hash = *metainfo.v1_hash;
-  if (metainfo.v2_hash) torrent.v2_hash = truncate(*metainfo.v2_hash);
+  for (const WireInfoHash& hash : wire_hashes(metainfo)) {
+    torrent.hash_list[torrent.hash_count++] = hash;
+  }
+  torrent.has_v2 = metainfo.has_v2;
   torrent.is_private = metainfo.is_private;
   torrent.blocks = metainfo.blocks;
   torrent.pieces = entry->shared.content->pieces.get();
   torrent.info_bytes = metainfo.info_bytes;
-  torrent.hashes = entry->forest.get();
+  torrent.forest = entry->forest.get();
   load_state(*entry);
 
   const std::lock_guard lock(mutex_);

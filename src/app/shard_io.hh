@@ -1,4 +1,5 @@
-// The drivers of one shard, chosen by what the machine can do: everything through one io_uring, or epoll and pread threads.
+// The drivers of one shard, chosen by what the machine can do: everything through one io_uring, or
+// epoll and pread threads.
 #pragma once
 
 #include <memory>
@@ -18,9 +19,9 @@ namespace penstock::app {
 
 struct IoOptions {
   host::Capabilities capabilities;
-  std::vector<Endpoint> listen;      // none: no listener
+  std::vector<Endpoint> listen;  // none: no listener
   const host::PoolTable* pools = nullptr;
-  bool direct = true;                // O_DIRECT where the file system does it
+  bool direct = true;  // O_DIRECT where the file system does it
   std::uint32_t streams_max = 4096;
   std::uint32_t receive_buffers = 1024;  // a power of two
   std::uint32_t receive_buffer_size = 4096;
@@ -30,7 +31,8 @@ class ShardIo : public Parker {
  public:
   virtual StreamPort& streams() = 0;
   virtual Storage& storage() = 0;
-  // Submits what is due, waits at most this long for anything to happen (0: only looks), and takes in what did.
+  // Submits what is due, waits at most this long for anything to happen (0: only looks), and takes
+  // in what did.
   virtual void wait(Duration timeout) = 0;
   [[nodiscard]] virtual std::uint64_t system_calls() const = 0;
   [[nodiscard]] virtual const std::vector<Endpoint>& bound() const = 0;

@@ -10,8 +10,7 @@ namespace penstock::app {
 ShardRunner::ShardRunner(RunnerOptions options, Exchange& exchange)
     : options_(std::move(options)), exchange_(exchange) {}
 
-Result<std::unique_ptr<ShardRunner>> ShardRunner::start(RunnerOptions options,
-                                                        Exchange& exchange) {
+Result<std::unique_ptr<ShardRunner>> ShardRunner::start(RunnerOptions options, Exchange& exchange) {
   std::unique_ptr<ShardRunner> runner(new ShardRunner(std::move(options), exchange));
   std::promise<Result<void>> promise;
   std::future<Result<void>> started = promise.get_future();
@@ -20,13 +19,15 @@ Result<std::unique_ptr<ShardRunner>> ShardRunner::start(RunnerOptions options,
   });
   if (auto result = started.get(); !result) {
     runner->thread_.join();
-    return tl::unexpected(std::move(result).error().context(
-        "shard " + std::to_string(runner->options_.id.value)));
+    return tl::unexpected(
+        std::move(result).error().context("shard " + std::to_string(runner->options_.id.value)));
   }
   return runner;
 }
 
-ShardRunner::~ShardRunner() { join(); }
+ShardRunner::~ShardRunner() {
+  join();
+}
 
 void ShardRunner::join() {
   if (thread_.joinable()) thread_.join();
@@ -50,16 +51,17 @@ void ShardRunner::run(Started started) {
   congestion_ = (*io)->congestion();
   host::MonotonicClock clock;
   store_ = std::make_unique<Store>(options_.arena, options_.store_limits);
-  shard_ = std::make_unique<Shard>(options_.id, options_.limits, options_.session_limits,
-                                   (*io)->streams(), (*io)->storage(), exchange_, *store_,
-                                   clock.now());
+  shard_ =
+      std::make_unique<Shard>(options_.id, options_.limits, options_.session_limits,
+                              (*io)->streams(), (*io)->storage(), exchange_, *store_, clock.now());
   exchange_.doorbell(options_.id).parker = io->get();
   started(Result<void>());
   loop(**io, *shard_);
 }
 
-// One io_uring_enter (or epoll_wait) a cycle: it submits, and it sleeps only when nothing is left to do. Before it sleeps the
-// shard says that it is parked and looks at its mailboxes once more (base/parker.hh).
+// One io_uring_enter (or epoll_wait) a cycle: it submits, and it sleeps only when nothing is left
+// to do. Before it sleeps the shard says that it is parked and looks at its mailboxes once more
+// (base/parker.hh).
 void ShardRunner::loop(ShardIo& io, Shard& shard) {
   host::MonotonicClock clock;
   ShardCounters& counters = shard.counters();
@@ -110,7 +112,8 @@ void ShardRunner::read_counters(control::ShardSnapshot& out) const {
   out.system_calls = system_calls_.load(std::memory_order_relaxed);
   shard_->read_store_counters(out.store);
   out.closes.resize(kCloseReasonCount);
-  for (std::size_t i = 0; i < kCloseReasonCount; ++i) out.closes[i] = read(c.closes[i]);
+  for (std::size_t i = 0; i < kCloseReasonCount; ++i)
+    out.closes[i] = read(c.closes[i]);
 }
 
 }  // namespace penstock::app

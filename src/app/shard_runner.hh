@@ -1,7 +1,7 @@
 // A shard's thread: its drivers, its loop, its sleep.
 //
-// The thread makes what must be made on it (the ring, the store, the shard), says whether that worked, then cycles until
-// ControlMessage::stop has been obeyed. Owner: the engine.
+// The thread makes what must be made on it (the ring, the store, the shard), says whether that
+// worked, then cycles until ControlMessage::stop has been obeyed. Owner: the engine.
 #pragma once
 
 #include <atomic>

@@ -46,7 +46,8 @@ struct Shard::LeafJob {
   bool answered = false;  // the session reads the leaves until leaf_hashes_done
 };
 
-// Invariants: live ⇔ in use; in the active ring ⇔ next_active != nullptr; window only while it has blocks under way.
+// Invariants: live ⇔ in use; in the active ring ⇔ next_active != nullptr; window only while it has
+// blocks under way.
 struct Shard::Connection {
   Session session;
   StreamHandle stream;
@@ -70,7 +71,8 @@ struct Shard::Connection {
   }
 };
 
-// All memory of a shard, taken at once. Windows are touched only when they are used: a peer that asks for nothing costs none.
+// All memory of a shard, taken at once. Windows are touched only when they are used: a peer that
+// asks for nothing costs none.
 struct Shard::Pools {
   Pools(const ShardLimits& limits, std::uint16_t shard_count);
 

@@ -19,7 +19,7 @@ void Shard::on_accepted(Instant now, const StreamEvent& event) {
         admitted = true;
         break;
       case Admission::Verdict::too_many:
-        refusal = CloseReason::too_many_peers;
+        refusal = CloseReason::too_many_connections;
         break;
       case Admission::Verdict::too_many_from_address:
         refusal = CloseReason::too_many_from_address;

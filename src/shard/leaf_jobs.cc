@@ -1,7 +1,9 @@
-// Hash requests for leaves (BEP 52): the SHA-256 of each 16 KiB of a piece, computed from its verified bytes.
+// Hash requests for leaves (BEP 52): the SHA-256 of each 16 KiB of a piece, computed from its
+// verified bytes.
 //
-// One job a connection at most, a few a shard; a job wants the piece's blocks one after the other through the same store and
-// homes as uploads do, and hashes a bounded number of them a cycle. The session budgets how often a peer may ask.
+// One job a connection at most, a few a shard; a job wants the piece's blocks one after the other
+// through the same store and homes as uploads do, and hashes a bounded number of them a cycle. The
+// session budgets how often a peer may ask.
 #include <algorithm>
 
 #include "shard/connection.hh"
@@ -24,8 +26,8 @@ static std::uint32_t file_bytes_in_piece(const TorrentContent& content, PieceInd
     --file;
     if (file->length == 0) continue;
     if (file->padding || file->offset + file->length <= begin) return 0;
-    return static_cast<std::uint32_t>(std::min<std::uint64_t>(
-        content.blocks.piece_size, file->offset + file->length - begin));
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(content.blocks.piece_size, file->offset + file->length - begin));
   }
   return 0;
 }

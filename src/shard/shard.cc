@@ -232,7 +232,7 @@ void Shard::read_store_counters(StoreCounters& out) const {
   for (std::size_t i = 0; i < words.size(); ++i) {
     words[i] = store_counters_[i].load(std::memory_order_relaxed);
   }
-  std::memcpy(&out, words.data(), sizeof(StoreCounters));
+  std::memcpy(static_cast<void*>(&out), words.data(), sizeof(StoreCounters));
 }
 
 }  // namespace penstock

@@ -1,10 +1,11 @@
 // One core's agent: the only place that joins streams, sessions, the store and the other shards.
 //
-// Sans-IO but for the two seams it is given (StreamPort, Storage), which it polls and submits to once a cycle. Owner: the
-// engine; used by one thread. Everything is allocated by the constructor; torrents come and go as objects that control owns.
+// Sans-IO but for the two seams it is given (StreamPort, Storage), which it polls and submits to
+// once a cycle. Owner: the engine; used by one thread. Everything is allocated by the constructor;
+// torrents come and go as objects that control owns.
 //
-// do_work is one cycle, in a fixed order: control → mailboxes → stream events → disk completions → store → timers → pump
-// sessions → disk submissions. Every step is bounded.
+// do_work is one cycle, in a fixed order: control → mailboxes → stream events → disk completions →
+// store → timers → pump sessions → disk submissions. Every step is bounded.
 #pragma once
 
 #include <array>
@@ -36,11 +37,13 @@ struct ShardLimits {
 
   // Handles that the StreamPort may give out: those with a session, and as many on their way out.
   [[nodiscard]] std::uint32_t streams_max() const { return 2 * connections_max + 64; }
-  // Pages of request queues (84 requests each): half the connections may keep one full queue of a typical client.
+  // Pages of request queues (84 requests each): half the connections may keep one full queue of a
+  // typical client.
   [[nodiscard]] std::uint32_t request_pages() const { return 256 + connections_max * 3; }
 };
 
-// Written by the shard's thread alone, read by control as relaxed snapshots: plain words behind atomics.
+// Written by the shard's thread alone, read by control as relaxed snapshots: plain words behind
+// atomics.
 struct ShardCounters {
   using Word = std::atomic<std::uint64_t>;
   Word cycles_busy{0};
@@ -65,10 +68,11 @@ struct ShardCounters {
 
 class Shard {
  public:
-  // seed: unpredictable (hash tables that strangers could aim at). The seams, the exchange and the store outlive the shard.
+  // seed: unpredictable (hash tables that strangers could aim at). The seams, the exchange and the
+  // store outlive the shard.
   Shard(ShardId id, const ShardLimits& limits, const SessionLimits& session_limits,
-        StreamPort& streams, Storage& storage, Exchange& exchange, Store& store,
-        std::uint64_t seed, Instant now);
+        StreamPort& streams, Storage& storage, Exchange& exchange, Store& store, std::uint64_t seed,
+        Instant now);
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;

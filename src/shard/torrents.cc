@@ -46,10 +46,10 @@ bool Shard::take_control(Instant now) {
 }
 
 void Shard::add_torrent(ShardTorrent* torrent) {
-  const Torrent& t = torrent->torrent;
-  // control keeps torrents_max
-  if (t.has_v1) ASSERT(torrents_.insert(t.v1_hash, torrent));
-  if (t.has_v2) ASSERT(torrents_.insert(t.v2_hash, torrent));
+  for (const WireInfoHash& hash : torrent->torrent.hashes()) {
+    const bool inserted = torrents_.insert(hash, torrent);
+    ASSERT(inserted);  // control keeps torrents_max
+  }
   pools_->by_slot[torrent->content->slot.value] = torrent;
   report(ShardReport{.kind = ShardReport::Kind::torrent_added, .torrent = torrent});
 }

@@ -18,8 +18,8 @@ namespace penstock {
 
 namespace {
 
-// Blocks of one peer that may wait for the disk: enough for the read scheduler to see neighbours, few enough that what is
-// read is sent before it is evicted.
+// Blocks of one peer that may wait for the disk: enough for the read scheduler to see neighbours,
+// few enough that what is read is sent before it is evicted.
 constexpr std::uint32_t kMissesMax = 32;
 // Sends of one connection before the next one's turn.
 constexpr int kRoundsMax = 4;
@@ -28,7 +28,8 @@ constexpr std::size_t kSmallPartsMax = 16;
 constexpr std::size_t kSmallScratch = 2048;
 constexpr std::size_t kPartsPerBlockMax = 4;
 constexpr std::uint32_t kPieceHeaderSize = wire::kPieceHeaderSize;
-// Under a rate limit, what all connections together get in a round of turns: this much of a second's bytes.
+// Under a rate limit, what all connections together get in a round of turns: this much of a
+// second's bytes.
 constexpr std::uint64_t kTurnsPerSecond = 1000;
 
 }  // namespace
@@ -81,8 +82,7 @@ std::uint32_t Shard::quantum(Instant now) {
   if (bucket_.available(now) == 0) return 0;
   const std::uint64_t share =
       bucket_.rate() / kTurnsPerSecond / kBlockSize / std::max(active_count_, 1u);
-  return static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(share, 1, UploadWindow::kSlots));
+  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(share, 1, UploadWindow::kSlots));
 }
 
 Shard::Pumped Shard::pump(Instant now, Connection& c) {
@@ -114,7 +114,8 @@ Shard::Pumped Shard::pump(Instant now, Connection& c) {
   return Pumped::more;
 }
 
-// Moves requests into the window up to so many blocks, and wants what isn't wanted yet. False: a home had no room for a want.
+// Moves requests into the window up to so many blocks, and wants what isn't wanted yet. False: a
+// home had no room for a want.
 bool Shard::refill(Instant now, Connection& c, std::uint32_t blocks) {
   if (c.window != nullptr) {
     for (std::uint32_t i = 0; i < c.window->size() && c.pending < kMissesMax; ++i) {

@@ -25,18 +25,19 @@ struct UploadSlot {
   };
   State state = State::free;
   bool cancelled = false;  // dropped when its want is answered
+  bool exposed = false;    // pages of the block went out by reference
   std::uint16_t home = 0;  // shard that pins it
   PieceIndex piece;
   std::uint32_t begin = 0;
   std::uint32_t length = 0;
-  std::uint32_t sent = 0;    // bytes of header and payload that the stream has taken
+  std::uint32_t sent = 0;  // bytes of header and payload that the stream has taken
   Block block;
 };
 
 class UploadWindow {
  public:
-  static constexpr std::uint32_t kSlots =
-      48;  // 768 KiB: what one try_send can carry, with room for headers
+  // 768 KiB: what one try_send can carry, with room for headers.
+  static constexpr std::uint32_t kSlots = 48;
   static constexpr std::uint8_t kNone = 0xff;
 
   // A free slot, appended to the order; nullptr when all are in use.
