@@ -11,7 +11,6 @@
 #include "base/result.hh"
 #include "base/time.hh"
 #include "host/capabilities.hh"
-#include "host/pool_table.hh"
 #include "store/storage.hh"
 #include "stream/byte_stream.hh"
 
@@ -20,7 +19,6 @@ namespace penstock::app {
 struct IoOptions {
   host::Capabilities capabilities;
   std::vector<Endpoint> listen;  // none: no listener
-  const host::PoolTable* pools = nullptr;
   bool direct = true;  // O_DIRECT where the file system does it
   std::uint32_t streams_max = 4096;
   std::uint32_t receive_buffers = 1024;  // a power of two
@@ -31,6 +29,8 @@ class ShardIo : public Parker {
  public:
   virtual StreamPort& streams() = 0;
   virtual Storage& storage() = 0;
+  // A directory with data. Indices count up from 0.
+  virtual Result<PoolIndex> open_pool(const std::string& directory) = 0;
   // Submits what is due, waits at most this long for anything to happen (0: only looks), and takes
   // in what did.
   virtual void wait(Duration timeout) = 0;

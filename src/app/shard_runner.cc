@@ -7,6 +7,11 @@
 
 namespace penstock::app {
 
+struct ShardRunner::PoolRequest {
+  std::string directory;
+  std::promise<Result<PoolIndex>> answer;
+};
+
 ShardRunner::ShardRunner(RunnerOptions options, Exchange& exchange)
     : options_(std::move(options)), exchange_(exchange) {}
 
@@ -33,10 +38,24 @@ void ShardRunner::join() {
   if (thread_.joinable()) thread_.join();
 }
 
+Result<PoolIndex> ShardRunner::open_pool(const std::string& directory) {
+  PoolRequest request{directory, {}};
+  auto answer = request.answer.get_future();
+  pool_request_.store(&request, std::memory_order_release);
+  exchange_.doorbell(options_.id).ring_if_parked();
+  return answer.get();
+}
+
+void ShardRunner::serve_pool_request(ShardIo& io) {
+  PoolRequest* request = pool_request_.exchange(nullptr, std::memory_order_acquire);
+  request->answer.set_value(io.open_pool(request->directory));
+}
+
 template <class Started>
 void ShardRunner::run(Started started) {
+  host::name_thread("shard-" + std::to_string(options_.id.value));
   if (options_.cpu) {
-    if (auto pinned = host::pin_thread(*options_.cpu); !pinned) {
+    if (auto pinned = host::pin_to_cpu(*options_.cpu); !pinned) {
       started(tl::unexpected(std::move(pinned).error()));
       return;
     }
@@ -53,7 +72,8 @@ void ShardRunner::run(Started started) {
   store_ = std::make_unique<Store>(options_.arena, options_.store_limits);
   shard_ =
       std::make_unique<Shard>(options_.id, options_.limits, options_.session_limits,
-                              (*io)->streams(), (*io)->storage(), exchange_, *store_, clock.now());
+                              (*io)->streams(), (*io)->storage(), exchange_, *store_, options_.seed,
+                                   clock.now());
   exchange_.doorbell(options_.id).parker = io->get();
   started(Result<void>());
   loop(**io, *shard_);
@@ -68,6 +88,7 @@ void ShardRunner::loop(ShardIo& io, Shard& shard) {
   Doorbell& doorbell = exchange_.doorbell(options_.id);
   Instant now = clock.now();
   while (!shard.stopped()) {
+    if (pool_request_.load(std::memory_order_relaxed) != nullptr) serve_pool_request(io);
     const bool found = shard.do_work(now);
     const Instant done = clock.now();
     ShardCounters::add(found ? counters.cycles_busy : counters.cycles_idle, 1);
@@ -81,7 +102,8 @@ void ShardRunner::loop(ShardIo& io, Shard& shard) {
     }
     doorbell.flag.prepare();
     const Instant until = shard.next_timeout(done);
-    if (!shard.mail_waiting() && until > done) {
+    const bool asked = pool_request_.load(std::memory_order_relaxed) != nullptr;
+    if (!asked && !shard.mail_waiting() && until > done) {
       ShardCounters::add(counters.parks, 1);
       io.wait(until == Instant::never() ? Duration::max() : until - done);
     } else {

@@ -28,6 +28,7 @@ struct RunnerOptions {
   Arena arena;  // this shard's part
   std::optional<std::uint32_t> cpu;
   control::IdleMode idle = control::IdleMode::adaptive;
+  std::uint64_t seed = 0;  // unpredictable
   IoOptions io;
 };
 
@@ -41,6 +42,8 @@ class ShardRunner {
   ShardRunner& operator=(const ShardRunner&) = delete;
 
   void join();
+  // Control: opens a directory on the shard's thread and waits until that is done.
+  Result<PoolIndex> open_pool(const std::string& directory);
   // Any thread.
   void read_counters(control::ShardSnapshot& out) const;
   [[nodiscard]] const std::vector<Endpoint>& listening() const { return listening_; }
@@ -54,6 +57,7 @@ class ShardRunner {
   template <class Started>
   void run(Started started);
   void loop(ShardIo& io, Shard& shard);
+  void serve_pool_request(ShardIo& io);
 
   RunnerOptions options_;
   Exchange& exchange_;
@@ -63,6 +67,9 @@ class ShardRunner {
   std::unique_ptr<Shard> shard_;  // made by the thread, freed after its end
   std::unique_ptr<Store> store_;
   std::atomic<std::uint64_t> system_calls_{0};
+  // Set by control (release), taken and cleared by the shard's thread (acquire).
+  struct PoolRequest;
+  std::atomic<PoolRequest*> pool_request_{nullptr};
   std::thread thread_;
 };
 

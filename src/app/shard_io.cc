@@ -1,0 +1,63 @@
+#include "app/shard_io.hh"
+
+#include "disk_posix/posix_storage.hh"
+#include "disk_uring/uring_storage.hh"
+#include "stream_kernel/epoll_streams.hh"
+#include "stream_kernel/uring_streams.hh"
+#include "uring/ring.hh"
+
+namespace penstock::app {
+namespace {
+
+stream_kernel::StreamOptions stream_options(const IoOptions& options) {
+  stream_kernel::StreamOptions streams;
+  streams.streams_max = options.streams_max;
+  streams.buffer_count = options.receive_buffers;
+  streams.buffer_size = options.receive_buffer_size;
+  streams.splice = options.capabilities.splice;
+  return streams;
+}
+
+class UringIo final : public ShardIo {
+ public:
+  UringIo(std::unique_ptr<uring::Ring> ring, std::unique_ptr<stream_kernel::UringStreams> streams,
+          const disk_uring::StorageOptions& storage)
+      : ring_(std::move(ring)), streams_(std::move(streams)), storage_(*ring_, storage) {}
+
+  StreamPort& streams() override { return *streams_; }
+  Storage& storage() override { return storage_; }
+  Result<PoolIndex> open_pool(const std::string& directory) override {
+    return storage_.open_pool(directory);
+  }
+  void wait(Duration timeout) override { ring_->wait(timeout); }
+  void wake() override { ring_->wake(); }
+  std::uint64_t system_calls() const override {
+    return ring_->counters().enters + streams_->counters().syscalls() +
+           storage_.counters().other_calls;
+  }
+  const std::vector<Endpoint>& bound() const override { return streams_->listeners().bound; }
+  const std::string& congestion() const override { return streams_->listeners().congestion; }
+  const char* name() const override { return "io_uring"; }
+
+ private:
+  std::unique_ptr<uring::Ring> ring_;
+  std::unique_ptr<stream_kernel::UringStreams> streams_;
+  disk_uring::UringStorage storage_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ShardIo>> make_shard_io(const IoOptions& options) {
+  auto listeners = stream_kernel::open_listeners(options.listen, {});
+  if (!listeners) return tl::unexpected(std::move(listeners).error());
+  auto ring = uring::Ring::create({});
+  if (!ring) return tl::unexpected(std::move(ring).error());
+  auto streams = stream_kernel::UringStreams::create(**ring, std::move(*listeners),
+                                                     stream_options(options));
+  if (!streams) return tl::unexpected(std::move(streams).error());
+  disk_uring::StorageOptions storage;
+  storage.direct = options.direct && options.capabilities.direct;
+  return std::make_unique<UringIo>(std::move(*ring), std::move(*streams), storage);
+}
+
+}  // namespace penstock::app
