@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 
 #include <spdlog/spdlog.h>
 
-#include "app/verification.hh"
+#include "app/full_check.hh"
+#include "base/units.hh"
+#include "host/clock.hh"
 #include "peer/close_reason.hh"
 #include "store/layout.hh"
 
@@ -19,6 +22,8 @@ namespace {
 constexpr std::uint32_t kTorrentsMax = 1u << 17;
 // Messages of a ring between two shards.
 constexpr std::size_t kExchangeCapacity = 16384;
+// Slabs that a shard needs: a coalesced read for each of a few peers.
+constexpr std::uint32_t kSlabsMin = 64;
 constexpr auto kStewardPeriod = std::chrono::milliseconds(20);
 constexpr auto kStatePeriod = std::chrono::seconds(30);
 
@@ -40,6 +45,41 @@ std::vector<WireInfoHash> wire_hashes(const Metainfo& metainfo) {
   if (metainfo.v1_hash) hashes.push_back(*metainfo.v1_hash);
   if (metainfo.v2_hash) hashes.push_back(truncate(*metainfo.v2_hash));
   return hashes;
+}
+
+// "-PS0100-" and 12 random letters and digits (BEP 20).
+std::array<std::byte, 20> make_peer_id(Entropy& entropy) {
+  static constexpr std::string_view kPrefix = "-PS0100-";
+  static constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  std::array<std::byte, 20> id;
+  entropy.fill(id);
+  for (std::size_t i = 0; i < id.size(); ++i) {
+    id[i] = i < kPrefix.size()
+                ? static_cast<std::byte>(kPrefix[i])
+                : static_cast<std::byte>(kLetters[static_cast<unsigned>(id[i]) % 64]);
+  }
+  return id;
+}
+
+const char* io_error_text(IoError error) {
+  switch (error) {
+    case IoError::none:
+      return "no error";
+    case IoError::not_found:
+      return "is not there";
+    case IoError::forbidden:
+      return "can't be opened: permission denied";
+    case IoError::not_a_file:
+      return "is no regular file";
+    case IoError::media:
+      return "can't be read: the device reports an error";
+    case IoError::exhausted:
+      return "can't be opened: out of descriptors or memory";
+    case IoError::stale:
+      return "is stale: its file system was mounted anew";
+  }
+  return "unknown error";
 }
 
 }  // namespace
@@ -98,7 +138,8 @@ Result<void> Engine::start_shards() {
   exchange_ = std::make_unique<Exchange>(static_cast<std::uint16_t>(shards), kExchangeCapacity);
   for (std::uint32_t i = kTorrentsMax; i > 0; --i)
     free_slots_.push_back(i - 1);
-  auto peer_id = make_peer_id();
+  host::SystemEntropy seeds;
+  const auto peer_id = make_peer_id(seeds);
   std::vector<Endpoint> listen = options_.listen;
   for (std::uint32_t i = 0; i < shards; ++i) {
     RunnerOptions runner;
@@ -113,7 +154,8 @@ Result<void> Engine::start_shards() {
     runner.io.capabilities = capabilities_;
     runner.io.direct = options_.io_direct;
     runner.io.listen = listen;
-    runner.io.pools = &pools_;
+    runner.io.streams_max = runner.limits.streams_max();
+    seeds.fill(std::as_writable_bytes(std::span(&runner.seed, 1)));
     auto started = ShardRunner::start(std::move(runner), *exchange_);
     if (!started) return tl::unexpected(std::move(started).error());
     runners_.push_back(std::move(*started));
@@ -144,7 +186,23 @@ Engine::~Engine() {
 }
 
 Result<PoolIndex> Engine::open_pool(const std::string& directory) {
-  return pools_.open(directory);
+  std::error_code error;
+  const std::string path = std::filesystem::canonical(directory, error).string();
+  if (error) {
+    return fail("data directory " + directory + ": " + error.message(), ErrorKind::not_found);
+  }
+  const std::lock_guard lock(pools_mutex_);
+  for (std::uint32_t i = 0; i < pools_.size(); ++i) {
+    if (pools_[i] == path) return PoolIndex(i);
+  }
+  const PoolIndex index(static_cast<std::uint32_t>(pools_.size()));
+  for (auto& runner : runners_) {
+    auto opened = runner->open_pool(path);
+    if (!opened) return opened;
+    ASSERT(*opened == index);
+  }
+  pools_.push_back(path);
+  return index;
 }
 
 Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
@@ -175,7 +233,10 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   entry->forest = make_forest(metainfo);
   entry->shared.content = std::move(*content);
   entry->shared.counters = std::make_unique<TorrentCounters[]>(shards);
-  entry->pool_path = pools_.path(request.pool);
+  {
+    const std::lock_guard lock(pools_mutex_);
+    entry->pool_path = pools_.at(request.pool.value);
+  }
   Torrent& torrent = entry->shared.torrent;
   torrent.slot = TorrentSlot(slot);
   for (const WireInfoHash& hash : wire_hashes(metainfo)) {
@@ -197,7 +258,8 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   Entry& placed = *entry;
   torrents_.emplace(placed.id.value, std::move(entry));
   if (request.verify == control::VerifyChoice::full) {
-    placed.check = std::make_unique<FullCheck>(metainfo, *placed.shared.content, placed.pool_path);
+    placed.check =
+        std::make_unique<FullCheck>(placed.metainfo, *placed.shared.content, placed.pool_path);
   } else {
     publish(placed);
   }

@@ -10,9 +10,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "app/shard_runner.hh"
@@ -43,13 +43,14 @@ class Engine final : public control::EngineApi {
 
   explicit Engine(const control::EngineOptions& options);
   Result<void> start_shards();
+  static ShardLimits limits_of(const control::EngineLimits& limits, std::uint32_t shards);
+  void publish(Entry& entry);
+  void finish_check(Entry& entry);
   void steward();
-  void take_reports(std::vector<ShardReport>& reports);
   void on_report(const ShardReport& report);
   void on_store_event(Entry& entry, const StoreEvent& event);
   void post(ShardId shard, const ControlMessage& message);
   void post_all(const ControlMessage& message);
-  void check_all(Entry& entry);
   void load_state(Entry& entry);
   void save_state(Entry& entry);
 
@@ -59,12 +60,15 @@ class Engine final : public control::EngineApi {
   std::unique_ptr<Exchange> exchange_;
   std::vector<std::unique_ptr<ShardRunner>> runners_;
   std::vector<Endpoint> listening_;
+  std::mutex pools_mutex_;
+  std::vector<std::string> pools_;  // canonical paths, by PoolIndex
 
   std::mutex mutex_;  // guards all below, and the sending ends of exchange_->to_shard
   std::condition_variable wake_steward_;
   bool stopping_ = false;
   std::uint64_t next_id_ = 1;
   std::map<std::uint64_t, std::unique_ptr<Entry>> torrents_;
+  std::set<WireInfoHash> hashes_;  // served
   std::vector<std::uint32_t> free_slots_;
   std::thread steward_;
 };

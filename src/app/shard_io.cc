@@ -1,8 +1,6 @@
 #include "app/shard_io.hh"
 
-#include "disk_posix/posix_storage.hh"
 #include "disk_uring/uring_storage.hh"
-#include "stream_kernel/epoll_streams.hh"
 #include "stream_kernel/uring_streams.hh"
 #include "uring/ring.hh"
 
@@ -52,8 +50,8 @@ Result<std::unique_ptr<ShardIo>> make_shard_io(const IoOptions& options) {
   if (!listeners) return tl::unexpected(std::move(listeners).error());
   auto ring = uring::Ring::create({});
   if (!ring) return tl::unexpected(std::move(ring).error());
-  auto streams = stream_kernel::UringStreams::create(**ring, std::move(*listeners),
-                                                     stream_options(options));
+  auto streams =
+      stream_kernel::UringStreams::create(**ring, std::move(*listeners), stream_options(options));
   if (!streams) return tl::unexpected(std::move(streams).error());
   disk_uring::StorageOptions storage;
   storage.direct = options.direct && options.capabilities.direct;

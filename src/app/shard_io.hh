@@ -19,7 +19,7 @@ namespace penstock::app {
 struct IoOptions {
   host::Capabilities capabilities;
   std::vector<Endpoint> listen;  // none: no listener
-  bool direct = true;  // O_DIRECT where the file system does it
+  bool direct = true;            // O_DIRECT where the file system does it
   std::uint32_t streams_max = 4096;
   std::uint32_t receive_buffers = 1024;  // a power of two
   std::uint32_t receive_buffer_size = 4096;

@@ -70,10 +70,9 @@ void ShardRunner::run(Started started) {
   congestion_ = (*io)->congestion();
   host::MonotonicClock clock;
   store_ = std::make_unique<Store>(options_.arena, options_.store_limits);
-  shard_ =
-      std::make_unique<Shard>(options_.id, options_.limits, options_.session_limits,
-                              (*io)->streams(), (*io)->storage(), exchange_, *store_, options_.seed,
-                                   clock.now());
+  shard_ = std::make_unique<Shard>(options_.id, options_.limits, options_.session_limits,
+                                   (*io)->streams(), (*io)->storage(), exchange_, *store_,
+                                   options_.seed, clock.now());
   exchange_.doorbell(options_.id).parker = io->get();
   started(Result<void>());
   loop(**io, *shard_);
