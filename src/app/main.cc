@@ -1,14 +1,17 @@
 // The program: which commands there are, and what drivers they run on.
+#include "app/engine.hh"
 #include "cli/check.hh"
 #include "cli/commands.hh"
 #include "cli/console.hh"
 #include "cli/program.hh"
+#include "cli/seed.hh"
 
 int main(int argc, char** argv) {
   penstock::cli::Console console;
   penstock::cli::Program program(console);
   penstock::cli::register_check(program);
   penstock::cli::register_create(program);
+  penstock::cli::register_seed(program, penstock::app::Engine::start);
   penstock::cli::register_show(program);
   penstock::cli::register_verify(program);
   return program.run(argc, argv);

@@ -48,6 +48,13 @@ class PieceStates {
     return static_cast<std::uint32_t>(lost_count_.load(std::memory_order_relaxed));
   }
   [[nodiscard]] std::uint32_t count() const { return count_; }
+  [[nodiscard]] std::uint32_t count_of(PieceState state) const {
+    std::uint32_t n = 0;
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      n += states_[i].load(std::memory_order_relaxed) == state ? 1 : 0;
+    }
+    return n;
+  }
   // What a BITFIELD says: everything that isn't known to be lost.
   [[nodiscard]] bool offered(PieceIndex piece) const { return get(piece) != PieceState::lost; }
 

@@ -1,19 +1,17 @@
 #include "cli/seed.hh"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
+#include <map>
 #include <memory>
-#include <thread>
 
 #include <nlohmann/json.hpp>
 
 #include "base/units.hh"
-#include "cli/make_torrent.hh"
-#include "crypto/metainfo_identity.hh"
-#include "wire/magnet.hh"
+#include "cli/cpu_list.hh"
+#include "cli/torrent_file.hh"
+#include "control/dataset/make_torrent.hh"
 
 namespace penstock::cli {
 namespace {
@@ -47,33 +45,6 @@ struct Seeding {
   control::TorrentId id;
 };
 
-// "0-3,6" → {0, 1, 2, 3, 6}.
-Result<std::vector<std::uint32_t>> parse_cpus(std::string_view text) {
-  std::vector<std::uint32_t> cpus;
-  const auto bad = [&] {
-    return fail("--cpus \"" + std::string(text) + "\": expected a list such as 0,2 or 0-3",
-                ErrorKind::usage);
-  };
-  while (!text.empty()) {
-    const std::size_t comma = text.find(',');
-    const std::string_view item = text.substr(0, comma);
-    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
-    std::uint32_t first = 0;
-    auto [end, error] = std::from_chars(item.data(), item.data() + item.size(), first);
-    if (error != std::errc{}) return bad();
-    std::uint32_t last = first;
-    if (end != item.data() + item.size()) {
-      if (*end != '-') return bad();
-      auto [stop, wrong] = std::from_chars(end + 1, item.data() + item.size(), last);
-      if (wrong != std::errc{} || stop != item.data() + item.size()) return bad();
-    }
-    if (last < first || last > 4095) return bad();
-    for (std::uint32_t cpu = first; cpu <= last; ++cpu)
-      cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
 Result<EngineOptions> engine_options(const SeedOptions& options, const std::string& state) {
   EngineOptions engine;
   for (const std::string& text : options.listen) {
@@ -82,8 +53,8 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
     engine.listen.push_back(*endpoint);
   }
   if (engine.listen.empty()) engine.listen.push_back(Endpoint{IpAddress{}, 6881});
-  auto cpus = parse_cpus(options.cpus);
-  if (!cpus) return tl::unexpected(std::move(cpus).error());
+  auto cpus = parse_cpu_list(options.cpus);
+  if (!cpus) return tl::unexpected(std::move(cpus).error().context("--cpus"));
   engine.cpus = std::move(*cpus);
   engine.shards = options.shards;
   auto cache = parse_size(options.cache);
@@ -139,16 +110,59 @@ Result<Seeding> open_torrent(const std::string& path, const std::string& data) {
   return seeding;
 }
 
+// Whether an earlier run's torrent still names what is there: the same files with the same sizes,
+// none written since.
+bool still_valid(const std::string& torrent, const Metainfo& metainfo,
+                 const control::ScannedTree& tree, const fs::path& source) {
+  std::error_code error;
+  const auto made_at = fs::last_write_time(torrent, error);
+  if (error || count_files(metainfo) != tree.files.size()) return false;
+  std::map<std::string, std::uint64_t> lengths;
+  for (const FileEntry& file : metainfo.files) {
+    if (!file.padding) lengths[file.path] = file.length;
+  }
+  for (const control::ScannedFile& file : tree.files) {
+    const auto known = lengths.find(tree.single_file ? metainfo.name : file.path);
+    if (known == lengths.end() || known->second != file.length) return false;
+    const fs::path path = tree.single_file ? source : source / file.path;
+    if (fs::last_write_time(path, error) > made_at || error) return false;
+  }
+  return true;
+}
+
 // A directory or file to serve: its torrent is made in the state directory first, or found there
 // from an earlier run.
 Result<Seeding> make_from_path(Context& context, const std::string& path,
                                const std::string& state) {
-  const fs::path absolute = fs::absolute(path).lexically_normal();
-  const fs::path source = absolute.filename().empty() ? absolute.parent_path() : absolute;
-  const std::string out = (fs::path(state) / (source.filename().string() + ".torrent")).string();
-  auto made = make_torrent_for_seeding(context, source.string(), out);
+  fs::path source = fs::absolute(path).lexically_normal();
+  if (source.filename().empty()) source = source.parent_path();
+  auto tree = control::scan_tree(source.string());
+  if (!tree) return tl::unexpected(std::move(tree).error());
+  Seeding seeding;
+  seeding.data = source.parent_path().string();
+  const std::string torrent = (fs::path(state) / (tree->name + ".torrent")).string();
+  if (fs::exists(torrent)) {
+    auto known = load_torrent_file(torrent);
+    if (known && still_valid(torrent, *known, *tree, source)) {
+      context.console.note("torrent " + torrent + " (from an earlier run)");
+      seeding.metainfo = std::make_shared<const Metainfo>(std::move(*known));
+      return seeding;
+    }
+  }
+  Progress progress(context.console, "hashing", tree->total_bytes);
+  auto made = control::make_torrent(*tree, {}, [&](std::uint64_t bytes) {
+    progress.update(bytes);
+    return !context.interrupt.requested();
+  });
+  context.console.clear_status();
   if (!made) return tl::unexpected(std::move(made).error());
-  return open_torrent(out, source.parent_path().string());
+  if (made->stopped) return fail("interrupted while hashing: nothing is served");
+  if (auto written = write_file(torrent, made->file, true); !written) {
+    return tl::unexpected(std::move(written).error());
+  }
+  context.console.note("torrent " + torrent);
+  seeding.metainfo = std::make_shared<const Metainfo>(std::move(made->metainfo));
+  return seeding;
 }
 
 bool looks_like_torrent(const std::string& path) {
@@ -297,7 +311,7 @@ Result<ExitStatus> seed(Context& context, const SeedOptions& options,
     auto id = (*engine)->add_torrent({seeding.metainfo, *pool, verify_choice(options.verify)});
     if (!id) return tl::unexpected(std::move(id).error());
     seeding.id = *id;
-    const std::string magnet = format_magnet(magnet_of(*seeding.metainfo));
+    const std::string magnet = make_magnet(*seeding.metainfo);
     context.console.note("seeding " + printable(seeding.metainfo->name) + "  " + magnet);
     context.report.event({{"event", "torrent"},
                           {"name", seeding.metainfo->name},
