@@ -180,8 +180,6 @@ Engine::~Engine() {
     runner->join();
   wake_steward_.notify_all();
   if (steward_.joinable()) steward_.join();
-  for (auto& [id, entry] : torrents_)
-    save_state(*entry);
   runners_.clear();
 }
 
@@ -248,7 +246,6 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   torrent.pieces = entry->shared.content->pieces.get();
   torrent.info_bytes = metainfo.info_bytes;
   torrent.forest = entry->forest.get();
-  load_state(*entry);
 
   const std::lock_guard lock(mutex_);
   for (const WireInfoHash& hash : wire_hashes(metainfo))
@@ -340,7 +337,7 @@ void Engine::steward() {
       if (entry.check && entry.check->done()) finish_check(entry);
       const bool gone = entry.removing && !entry.check &&
                         (!entry.published || entry.removed_by == runners_.size());
-      if (save || gone) save_state(entry);
+      
       if (!gone) {
         ++it;
         continue;

@@ -51,8 +51,6 @@ class Engine final : public control::EngineApi {
   void on_store_event(Entry& entry, const StoreEvent& event);
   void post(ShardId shard, const ControlMessage& message);
   void post_all(const ControlMessage& message);
-  void load_state(Entry& entry);
-  void save_state(Entry& entry);
 
   control::EngineOptions options_;
   host::Capabilities capabilities_;
