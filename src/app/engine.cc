@@ -337,7 +337,7 @@ void Engine::steward() {
       if (entry.check && entry.check->done()) finish_check(entry);
       const bool gone = entry.removing && !entry.check &&
                         (!entry.published || entry.removed_by == runners_.size());
-      
+
       if (!gone) {
         ++it;
         continue;

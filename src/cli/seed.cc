@@ -12,6 +12,7 @@
 #include "cli/cpu_list.hh"
 #include "cli/torrent_file.hh"
 #include "control/dataset/make_torrent.hh"
+#include "wire/magnet.hh"
 
 namespace penstock::cli {
 namespace {
@@ -311,7 +312,7 @@ Result<ExitStatus> seed(Context& context, const SeedOptions& options,
     auto id = (*engine)->add_torrent({seeding.metainfo, *pool, verify_choice(options.verify)});
     if (!id) return tl::unexpected(std::move(id).error());
     seeding.id = *id;
-    const std::string magnet = make_magnet(*seeding.metainfo);
+    const std::string magnet = format_magnet(magnet_of(*seeding.metainfo));
     context.console.note("seeding " + printable(seeding.metainfo->name) + "  " + magnet);
     context.report.event({{"event", "torrent"},
                           {"name", seeding.metainfo->name},

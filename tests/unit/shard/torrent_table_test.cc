@@ -1,8 +1,8 @@
 #include "shard/torrent_table.hh"
 
-#include <gtest/gtest.h>
-
 #include <map>
+
+#include <gtest/gtest.h>
 
 #include "base/random.hh"
 
