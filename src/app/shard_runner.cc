@@ -86,9 +86,10 @@ void ShardRunner::loop(ShardIo& io, Shard& shard) {
   ShardCounters& counters = shard.counters();
   Doorbell& doorbell = exchange_.doorbell(options_.id);
   Instant now = clock.now();
-  while (!shard.stopped()) {
+  for (;;) {
     if (pool_request_.load(std::memory_order_relaxed) != nullptr) serve_pool_request(io);
     const bool found = shard.do_work(now);
+    if (shard.stopped()) break;
     const Instant done = clock.now();
     ShardCounters::add(found ? counters.cycles_busy : counters.cycles_idle, 1);
     ShardCounters::add(found ? counters.busy_ns : counters.idle_ns,
