@@ -37,10 +37,11 @@
 #include "base/digest.hh"
 #include "base/random.hh"
 #include "base/time.hh"
+#include "wire/tracker.hh"
 
 namespace penstock::discovery {
 
-enum class AnnounceEvent : std::uint8_t { none, started, stopped };
+using wire::AnnounceEvent;
 
 struct AnnouncerLimits {
   std::uint32_t per_host_max = 4;    // announces under way at one host
