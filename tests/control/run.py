@@ -1,0 +1,424 @@
+#!/usr/bin/python3
+"""The appliance end to end: `penstock serve` with config/seedserver.toml, a thousand torrents, and
+opentracker as their HTTP and UDP tracker. See README.md.
+
+usage: run.py [--build DIR] [--torrents N] [--keep] [NAME...]
+       NAME: some of the tests below (default: all)
+
+--build  where penstock and serve_without_engine were built (default: build)
+The last line is "N passed, N failed, N skipped".
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.error
+import urllib.request
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tests", "interop"))
+
+from support import Deadline, Failure, Process, free_port  # noqa: E402
+
+PIECE = 16384
+
+
+def check(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+# --- torrents ---
+
+
+def bencode(value):
+    if isinstance(value, int):
+        return b"i%de" % value
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        return b"%d:%s" % (len(value), value)
+    if isinstance(value, list):
+        return b"l" + b"".join(map(bencode, value)) + b"e"
+    items = sorted((k.encode(), v) for k, v in value.items())
+    return b"d" + b"".join(bencode(k) + bencode(v) for k, v in items) + b"e"
+
+
+class Torrent:
+    """One file of its own pseudo-random bytes, its .torrent and its info-hash."""
+
+    def __init__(self, name, size, tiers):
+        self.name = name
+        self.data = hashlib.shake_128(name.encode()).digest(size)
+        pieces = b"".join(
+            hashlib.sha1(self.data[i : i + PIECE]).digest() for i in range(0, size, PIECE)
+        )
+        info = {"length": size, "name": name, "piece length": PIECE, "pieces": pieces}
+        self.hash = hashlib.sha1(bencode(info)).digest()
+        self.file = bencode({"announce": tiers[0][0], "announce-list": tiers, "info": info})
+
+
+# --- opentracker ---
+
+
+def tracker_url(kind, port):
+    return f"{kind}://127.0.0.1:{port}/announce"
+
+
+class Opentracker:
+    """Debian's: it only takes torrents of a whitelist."""
+
+    def __init__(self, folder, port, hashes):
+        with open(os.path.join(folder, "whitelist"), "w") as file:
+            file.writelines(h.hex() + "\n" for h in hashes)
+        self.port = port
+        tool = shutil.which("opentracker", path=os.environ["PATH"] + ":/usr/sbin:/usr/bin")
+        check(tool, "opentracker is not installed (tools/setup --test)")
+        command = [tool, "-i", "127.0.0.1", "-p", str(port), "-P", str(port), "-d", folder]
+        command += ["-w", "whitelist"]
+        self.process = Process("opentracker", command, folder)
+        Deadline(10).wait_until(self.answers, "opentracker to answer", self.process)
+
+    def answers(self):
+        try:
+            return self.seeds([b"\1" * 20]) == 0
+        except OSError:
+            return False
+
+    def seeds(self, hashes):
+        """How many of these torrents have a complete peer."""
+        found = 0
+        for at in range(0, len(hashes), 50):
+            query = "&".join(
+                "info_hash=" + "".join(f"%{b:02x}" for b in h) for h in hashes[at : at + 50]
+            )
+            url = f"http://127.0.0.1:{self.port}/scrape?{query}"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                body = answer.read()
+            found += len(re.findall(rb"8:completei[1-9]\d*e", body))
+        return found
+
+
+# --- the appliance ---
+
+
+class Appliance:
+    """serve with config/seedserver.toml as it is, in a home of its own; only ports are the test's."""
+
+    def __init__(self, program, folder, config="seedserver.toml"):
+        self.home = os.path.join(folder, "home")
+        self.watched = os.path.join(self.home, "penstock", "torrents")
+        self.pool = os.path.join(self.home, "penstock", "data")
+        self.config = os.path.join(folder, config)
+        self.http = free_port()
+        self.port = free_port()
+        os.makedirs(self.watched, exist_ok=True)
+        os.makedirs(self.pool, exist_ok=True)
+        shutil.copy(os.path.join(TOP, "config", config), self.config)
+        self.override("")
+        self.program = program
+        self.folder = folder
+        self.process = None
+
+    def override(self, more):
+        """What conf.d says besides the ports."""
+        folder = os.path.join(os.path.dirname(self.config), "conf.d")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "test.toml"), "w") as file:
+            file.write(f'[listen]\naddresses = ["127.0.0.1:{self.port}"]\n')
+            file.write(f'[http]\nlisten = "127.0.0.1:{self.http}"\n{more}')
+
+    def start(self, seconds=30):
+        environment = {"HOME": self.home, "XDG_STATE_HOME": ""}
+        command = [self.program, "serve", "--config", self.config]
+        self.process = Process("serve", command, self.folder, environment=environment)
+        Deadline(seconds).wait_until(self.ready, "/readyz", self.process)
+
+    def ready(self):
+        return self.get("/readyz")[0] == 200
+
+    def get(self, path, headers=None):
+        """Status and body; 0 when nobody answers."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def torrents(self):
+        status, body = self.get("/api/v1/torrents")
+        check(status == 200, f"/api/v1/torrents: status {status}")
+        return {t["name"]: t for t in json.loads(body)["torrents"]}
+
+    def metric(self, name):
+        """The sum over the family's labels; name may end in a label part."""
+        values = [
+            float(line.rsplit(" ", 1)[1])
+            for line in self.get("/metrics")[1].splitlines()
+            if line.startswith(name + " ") or line.startswith(name + "{")
+        ]
+        check(values, f"no metric {name}")
+        return sum(values)
+
+    def drop(self, torrent):
+        """Written beside and moved in."""
+        beside = os.path.join(self.folder, "dropped")
+        with open(beside, "wb") as file:
+            file.write(torrent.file)
+        os.rename(beside, os.path.join(self.watched, torrent.name + ".torrent"))
+
+    def remove(self, torrent):
+        os.unlink(os.path.join(self.watched, torrent.name + ".torrent"))
+
+    def log(self):
+        with open(self.process.log, errors="replace") as file:
+            return file.read()
+
+    def stop(self):
+        begin = time.monotonic()
+        code = self.process.stop()
+        check(code == 0, f"serve ended with {code} when it was told to stop")
+        return time.monotonic() - begin
+
+
+# --- tests: each gets its own folder; what it returns is printed ---
+
+
+def test_thousand_torrents(options, folder):
+    """All are announced over HTTP and UDP; scrapes show them; a stop takes them back."""
+    port = free_port()
+    appliance = Appliance(options.without_engine, folder)
+    count = options.torrents
+    torrents = []
+    for i in range(count):
+        kind = "udp" if i % 2 else "http"
+        torrents.append(Torrent(f"set-{i}", 2 * PIECE, [[tracker_url(kind, port)]]))
+        appliance.drop(torrents[-1])
+    hashes = [t.hash for t in torrents]
+    tracker = Opentracker(folder, port, hashes)
+    begin = time.monotonic()
+    appliance.start()
+    ready = time.monotonic() - begin
+    check(appliance.metric("penstock_torrents") == count, "not all torrents are in the engine")
+    Deadline(60).wait_until(
+        lambda: tracker.seeds(hashes) == count, "the tracker to know all", appliance.process
+    )
+    known = time.monotonic() - begin
+    accepted = appliance.metric('penstock_announce_results_total{outcome="accepted"}')
+    check(accepted == count, f"{accepted} announces for {count} torrents")
+    check(all(t["tracker"]["knows_us"] for t in appliance.torrents().values()), "API disagrees")
+    took = appliance.stop()
+    left = tracker.seeds(hashes)
+    check(left == 0, f"the tracker still knows {left} after the stop")
+    tracker.process.stop()
+    return (
+        f"{count} torrents: ready after {ready:.2f} s, all known to the tracker after {known:.2f} s,"
+        f" stopped in {took:.2f} s"
+    )
+
+
+def test_dropped_in_and_removed(options, folder):
+    """Within 2 s of the drop it is served and announced; a removed one stops."""
+    port = free_port()
+    torrent = Torrent("late", 3 * PIECE, [[tracker_url("http", port)]])
+    tracker = Opentracker(folder, port, [torrent.hash])
+    appliance = Appliance(options.without_engine, folder)
+    appliance.start()
+    begin = time.monotonic()
+    appliance.drop(torrent)
+    Deadline(2).wait_until(lambda: "late" in appliance.torrents(), "it to be served")
+    served = time.monotonic() - begin
+    Deadline(2).wait_until(lambda: tracker.seeds([torrent.hash]) == 1, "the tracker to know it")
+    appliance.remove(torrent)
+    Deadline(2).wait_until(lambda: not appliance.torrents(), "it to stop")
+    Deadline(2).wait_until(lambda: tracker.seeds([torrent.hash]) == 0, "the tracker to forget it")
+    appliance.stop()
+    tracker.process.stop()
+    return f"served {served * 1000:.0f} ms after it was dropped in"
+
+
+def test_dead_tracker_then_the_next_tier(options, folder):
+    """BEP 12: who can't be reached is passed over."""
+    port = free_port()
+    appliance = Appliance(options.without_engine, folder)
+    nobody = f"http://127.0.0.1:{free_port()}/announce"
+    torrents = [Torrent(f"t{i}", PIECE, [[nobody], [tracker_url("udp", port)]]) for i in range(50)]
+    tracker = Opentracker(folder, port, [t.hash for t in torrents])
+    for torrent in torrents:
+        appliance.drop(torrent)
+    appliance.start()
+    hashes = [t.hash for t in torrents]
+    Deadline(20).wait_until(lambda: tracker.seeds(hashes) == 50, "the second tier to know all")
+    unreachable = appliance.metric('penstock_announce_results_total{outcome="unreachable"}')
+    check(unreachable <= 8, f"{unreachable} announces went to a host that is known to be dead")
+    appliance.stop()
+    tracker.process.stop()
+    return f"{unreachable:.0f} tries at the dead tracker for 50 torrents"
+
+
+def test_a_torrent_can_not_probe_this_host(options, folder):
+    """A tracker on this host must have the path /announce."""
+    probed = free_port()
+    appliance = Appliance(options.without_engine, folder)
+    appliance.drop(Torrent("probe", PIECE, [[f"http://localhost:{probed}/admin?delete=all"]]))
+    appliance.start()
+    Deadline(10).wait_until(
+        lambda: appliance.torrents()["probe"]["tracker"]["error"], "the announce to be refused"
+    )
+    error = appliance.torrents()["probe"]["tracker"]["error"]
+    check("/announce" in error, f"it was refused for another reason: {error}")
+    appliance.stop()
+
+
+def test_reload(options, folder):
+    """A broken file changes nothing and says why; a good one is applied; restarts are named."""
+    appliance = Appliance(options.without_engine, folder)
+    appliance.drop(Torrent("a", PIECE, [["http://127.0.0.1:9/announce"]]))
+    appliance.start()
+
+    def reload(more, result):
+        name = f'penstock_config_reloads_total{{result="{result}"}}'
+        before = appliance.metric(name)
+        appliance.override(more)
+        appliance.process._process.send_signal(signal.SIGHUP)
+        Deadline(10).wait_until(lambda: appliance.metric(name) == before + 1, "the reload")
+
+    reload('[limits]\nuplaod = "1MiB/s"\n[log]\nlevel = "debug"\n', "refused")
+    check('unknown key "limits.uplaod": did you mean "limits.upload"?' in appliance.log(), "why?")
+    check(re.search(r"test\.toml:6:1: unknown key", appliance.log()), "no file and line")
+    check("nothing was changed" in appliance.log(), "it doesn't say that nothing changed")
+    check(appliance.metric("penstock_config_last_reload_good") == 0, "the metric says it was good")
+    check("a" in appliance.torrents(), "the torrent is gone")
+
+    # What parses, but can't be done: the folder isn't there.
+    more = f'[[watch]]\ndirectory = "{folder}/none"\npool = "main"\n[limits]\nmax_peers = 7\n'
+    reload(more, "refused")
+    check(f"{folder}/none: No such file or directory" in appliance.log(), "why?")
+    check("a" in appliance.torrents(), "the torrent is gone")
+
+    other = os.path.join(folder, "other")
+    os.mkdir(other)
+    more = f'[cache]\nsize = "2GiB"\n[[watch]]\ndirectory = "{other}"\npool = "main"\n'
+    reload(more, "good")
+    check("cache.size changed, which takes a restart" in appliance.log(), "restart not said")
+    torrent = Torrent("b", PIECE, [["http://127.0.0.1:9/announce"]])
+    with open(os.path.join(other, "b.torrent"), "wb") as file:
+        file.write(torrent.file)
+    Deadline(2).wait_until(lambda: "b" in appliance.torrents(), "the new folder to be watched")
+    reload("", "good")
+    Deadline(2).wait_until(lambda: list(appliance.torrents()) == ["a"], "it to be left again")
+    appliance.stop()
+
+
+def test_http(options, folder):
+    """Metrics that promtool is content with, health, and who may ask."""
+    appliance = Appliance(options.without_engine, folder)
+    appliance.start()
+    status, text = appliance.get("/metrics")
+    check(status == 200, f"/metrics: {status}")
+    promtool = subprocess.run(
+        ["promtool", "check", "metrics"], input=text.encode(), capture_output=True, timeout=30
+    )
+    check(promtool.returncode == 0 and not promtool.stderr, promtool.stderr.decode())
+    check(appliance.get("/healthz") == (200, "ok\n"), "/healthz")
+    check(json.loads(appliance.get("/version")[1])["name"] == "penstock", "/version")
+    check(appliance.get("/nothing")[0] == 404, "404")
+    check(appliance.get("/metrics", {"Host": "evil.example"})[0] == 403, "a foreign Host header")
+    check(appliance.get("/metrics", {"Host": "localhost:1"})[0] == 200, "localhost")
+    appliance.stop()
+    return f"{text.count('# TYPE')} families"
+
+
+def test_broken_torrent_file(options, folder):
+    """Logged once, with why; the others are served."""
+    appliance = Appliance(options.without_engine, folder)
+    appliance.drop(Torrent("good", PIECE, [["http://127.0.0.1:9/announce"]]))
+    with open(os.path.join(appliance.watched, "bad.torrent"), "w") as file:
+        file.write("d8:announce")
+    appliance.start()
+    Deadline(10).wait_until(
+        lambda: appliance.metric('penstock_torrent_files{state="broken"}') == 1, "it to be counted"
+    )
+    check(list(appliance.torrents()) == ["good"], "the good one isn't served")
+    check(appliance.log().count("bad.torrent") == 1, "not logged once")
+    appliance.stop()
+
+
+def test_broken_configuration(options, folder):
+    """serve and check: file, line, what was expected; exit status 2; nothing is started."""
+    appliance = Appliance(options.without_engine, folder)
+    appliance.override('[cache]\nsize = "lots"\n')
+    command = [options.without_engine, "serve", "--config", appliance.config]
+    ended = subprocess.run(command, capture_output=True, timeout=30, env={"HOME": appliance.home})
+    check(ended.returncode == 2, f"exit status {ended.returncode}")
+    words = ended.stderr.decode()
+    check(re.search(r"conf\.d/test\.toml:6:8: cache\.size: \"lots\" is not a size", words), words)
+    check(not os.path.exists(os.path.join(appliance.home, ".local")), "it made a state directory")
+
+
+def test_laptop_configuration(options, folder):
+    """config/laptop.toml runs as it is, too, and makes the directories it names."""
+    appliance = Appliance(options.without_engine, folder, config="laptop.toml")
+    shutil.rmtree(os.path.join(appliance.home, "penstock"))
+    appliance.start()
+    check(os.path.isdir(appliance.watched) and os.path.isdir(appliance.pool), "not made")
+    appliance.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--build", default=os.path.join(TOP, "build"))
+    parser.add_argument("--torrents", type=int, default=1000)
+    parser.add_argument("--keep", action="store_true", help="keep the folder of a failed test")
+    parser.add_argument("tests", nargs="*")
+    options = parser.parse_args()
+    build = os.path.abspath(options.build)
+    options.without_engine = os.path.join(build, "tests", "control", "serve_without_engine")
+    options.penstock = os.path.join(build, "penstock")
+    known = {k[5:]: v for k, v in globals().items() if k.startswith("test_")}
+    unknown = set(options.tests) - set(known)
+    if unknown:
+        parser.error(f"unknown test {', '.join(unknown)}; there are: {' '.join(known)}")
+    passed = failed = 0
+    for name in options.tests or known:
+        folder = tempfile.mkdtemp(prefix=f"penstock-control-{name}-")
+        # opentracker gives up root where it has it, and must still get in.
+        os.chmod(folder, 0o755)
+        begin = time.monotonic()
+        try:
+            says = known[name](options, folder)
+            passed += 1
+            took = time.monotonic() - begin
+            print(f"ok   {name} ({took:.1f} s)" + (f": {says}" if says else ""), flush=True)
+            shutil.rmtree(folder)
+        except Exception as error:  # pylint: disable=broad-except
+            failed += 1
+            print(f"FAIL {name}: {error}", flush=True)
+            if not isinstance(error, Failure):
+                traceback.print_exc()
+            log = os.path.join(folder, "serve.log")
+            if os.path.exists(log):
+                with open(log, errors="replace") as file:
+                    print("".join(file.readlines()[-25:]), flush=True)
+            if options.keep:
+                print(f"     kept: {folder}")
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+    print(f"{passed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
