@@ -347,8 +347,8 @@ constexpr std::array kKeys{
         "listen", "addresses", "\":PORT\" is every IPv4 and IPv6 address; port 0 is any free port.",
         kRestart),
 
-    key<Count<&Config::shards_count, 1, 256>>("shards", "count",
-                                              "One a core that the data plane may use.", kRestart),
+    key<Count<&Config::shards_count, 1, 64>>("shards", "count",
+                                             "One a core that the data plane may use.", kRestart),
     key<List<&Config::shards_cpus, CpuItem>>(
         "shards", "cpus", "The processor each shard is pinned to; empty: none is.", kRestart),
     key<Choice<&Config::shards_idle>>(

@@ -140,7 +140,7 @@ constexpr Broken kBroken[] = {
      "t.toml:2:11: announce.timeout: \"30\" has no unit: expected a time such as \"250ms\", "
      "\"30s\" or \"5m\""},
     {"count out of range", "[shards]\ncount = 0\n",
-     "t.toml:2:9: shards.count: expected a whole number from 1 to 256, got the number 0"},
+     "t.toml:2:9: shards.count: expected a whole number from 1 to 64, got the number 0"},
     {"count as text", "[limits]\nmax_peers = \"many\"\n",
      "t.toml:2:13: limits.max_peers: expected a whole number from 1 to 1000000, got \"many\""},
     {"switch in quotes", "[http]\nenabled = \"yes\"\n",
