@@ -1,8 +1,8 @@
 // Many independent messages at once: the seam behind which multi-buffer kernels (one message per
-// vector lane) can go without any caller changing. Today the messages are hashed one by one.
+// vector lane) can go without any caller changing. Today they are hashed two at a time.
 //
 // Callers hand over as many messages as they have (leaves of a piece, pieces read so far), since
-// that is what a kernel needs to fill its lanes.
+// that is what a kernel needs to fill its lanes; those of equal length first to last go best.
 #pragma once
 
 #include <cstddef>
@@ -27,8 +27,8 @@ class HashBatch {
   void leaves(std::span<const std::byte> bytes, std::span<Sha256Digest> leaves);
 
  private:
-  Sha1 sha1_;
-  Sha256 sha256_;
+  Sha1 sha1_[2];
+  Sha256 sha256_[2];
 };
 
 }  // namespace penstock

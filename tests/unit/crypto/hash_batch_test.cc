@@ -1,5 +1,6 @@
 #include "crypto/hash_batch.hh"
 
+#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -35,6 +36,56 @@ TEST(HashBatch, JoinsThePartsOfEachMessage) {
   EXPECT_EQ(two[0], sha256(joined));
   EXPECT_EQ(two[1], sha256(b));
   EXPECT_EQ(two[2], sha256({}));
+}
+
+// However two messages are cut and whatever their lengths are, two at a time gives what one at a
+// time gives.
+TEST(HashBatch, PairsMessagesOfAnyLength) {
+  const auto a = bytes(5000, 4);
+  const auto b = bytes(5000, 9);
+  const std::span<const std::byte> all_a(a);
+  const std::span<const std::byte> all_b(b);
+  HashBatch batch;
+  for (const std::size_t size_a : {0u, 1u, 63u, 64u, 65u, 128u, 1000u, 4096u, 5000u}) {
+    for (const std::size_t size_b : {0u, 64u, 127u, 640u, 4095u, 5000u}) {
+      for (const std::size_t cut : {0u, 1u, 64u, 500u, 4032u}) {
+        const std::size_t cut_a = std::min(cut, size_a);
+        const std::size_t cut_b = std::min(2 * cut, size_b);
+        const std::array<std::span<const std::byte>, 2> parts_a{
+            all_a.first(cut_a), all_a.subspan(cut_a, size_a - cut_a)};
+        const std::array<std::span<const std::byte>, 2> parts_b{
+            all_b.first(cut_b), all_b.subspan(cut_b, size_b - cut_b)};
+        const std::array<MessageParts, 2> messages{parts_a, parts_b};
+        std::array<Sha1Digest, 2> one;
+        std::array<Sha256Digest, 2> two;
+        batch.sha1(messages, one);
+        batch.sha256(messages, two);
+        ASSERT_EQ(one[0], sha1(all_a.first(size_a))) << size_a << ' ' << size_b << ' ' << cut;
+        ASSERT_EQ(one[1], sha1(all_b.first(size_b))) << size_a << ' ' << size_b << ' ' << cut;
+        ASSERT_EQ(two[0], sha256(all_a.first(size_a))) << size_a << ' ' << size_b << ' ' << cut;
+        ASSERT_EQ(two[1], sha256(all_b.first(size_b))) << size_a << ' ' << size_b << ' ' << cut;
+      }
+    }
+  }
+}
+
+// The length in the last block needs more than 32 bits of bit count.
+TEST(HashBatch, CountsBeyond512MiB) {
+  const std::vector<std::byte> zeros(1 << 20);
+  Sha1 a;
+  Sha1 b;
+  Sha1 alone;
+  for (int i = 0; i < 520; ++i) {
+    Sha1::update_both(a, zeros, b, zeros);
+    alone.update(zeros);
+  }
+  EXPECT_EQ(a.finish(), b.finish());
+  a.update(zeros);
+  EXPECT_EQ(a.finish(), sha1(zeros));
+  Sha1 again;
+  for (int i = 0; i < 520; ++i)
+    Sha1::update_both(again, zeros, b, zeros);
+  EXPECT_EQ(again.finish(), alone.finish());
 }
 
 TEST(HashBatch, CutsLeavesAt16KiB) {
