@@ -69,23 +69,15 @@ TEST(HashBatch, PairsMessagesOfAnyLength) {
   }
 }
 
-// The length in the last block needs more than 32 bits of bit count.
+// The number of bits no longer fits 32 bits. The digest is that of coreutils' sha1sum.
 TEST(HashBatch, CountsBeyond512MiB) {
   const std::vector<std::byte> zeros(1 << 20);
   Sha1 a;
   Sha1 b;
-  Sha1 alone;
-  for (int i = 0; i < 520; ++i) {
-    Sha1::update_both(a, zeros, b, zeros);
-    alone.update(zeros);
-  }
-  EXPECT_EQ(a.finish(), b.finish());
-  a.update(zeros);
-  EXPECT_EQ(a.finish(), sha1(zeros));
-  Sha1 again;
   for (int i = 0; i < 520; ++i)
-    Sha1::update_both(again, zeros, b, zeros);
-  EXPECT_EQ(again.finish(), alone.finish());
+    Sha1::update_both(a, zeros, b, zeros);
+  EXPECT_EQ(a.finish().hex(), "ea5bbe584d9b601d7eb09496d075a39b155f6001");
+  EXPECT_EQ(b.finish().hex(), "ea5bbe584d9b601d7eb09496d075a39b155f6001");
 }
 
 TEST(HashBatch, CutsLeavesAt16KiB) {
