@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 
 #include <spdlog/spdlog.h>
 
@@ -11,6 +12,8 @@
 #include "host/clock.hh"
 #include "peer/close_reason.hh"
 #include "store/layout.hh"
+#include "store/verify_state.hh"
+#include "uring/ring.hh"
 
 namespace penstock::app {
 
@@ -25,7 +28,6 @@ constexpr std::size_t kExchangeCapacity = 16384;
 // Slabs that a shard needs: a coalesced read for each of a few peers.
 constexpr std::uint32_t kSlabsMin = 64;
 constexpr auto kStewardPeriod = std::chrono::milliseconds(20);
-constexpr auto kStatePeriod = std::chrono::seconds(30);
 
 // What the forest of a v2 torrent is made of.
 std::unique_ptr<HashForest> make_forest(const Metainfo& metainfo) {
@@ -95,8 +97,6 @@ struct Engine::Entry {
   bool removing = false;
   std::uint32_t removed_by = 0;      // shards that have forgotten it
   std::unique_ptr<FullCheck> check;  // VerifyChoice::full, under way
-  bool state_dirty = false;
-  std::uint64_t state_verified = 0;  // pieces verified when it was saved last
 };
 
 Engine::Engine(const control::EngineOptions& options) : options_(options) {}
@@ -114,6 +114,13 @@ Result<void> Engine::start_shards() {
   auto capabilities = host::capabilities_from_environment();
   if (!capabilities) return tl::unexpected(std::move(capabilities).error());
   capabilities_ = *capabilities;
+  if (capabilities_.uring) {
+    if (auto usable = uring::Ring::probe(); !usable) {
+      spdlog::warn("no io_uring here ({}): sockets through epoll, files through threads",
+                   usable.error().message);
+      capabilities_.uring = false;
+    }
+  }
   const std::uint32_t shards = options_.shards;
   if (shards == 0 || shards > 64) return fail("between 1 and 64 shards", ErrorKind::usage);
   if (!options_.cpus.empty() && options_.cpus.size() != shards) {
@@ -180,7 +187,47 @@ Engine::~Engine() {
     runner->join();
   wake_steward_.notify_all();
   if (steward_.joinable()) steward_.join();
-  runners_.clear();
+  for (auto& [id, entry] : torrents_) {
+    entry->check.reset();
+    save_state(*entry);
+  }
+}
+
+std::string Engine::state_path(const Entry& entry) const {
+  return options_.state_directory + "/" + entry.metainfo->wire_hash().hex() + ".verify";
+}
+
+// What an earlier run has verified; the store compares the files' facts when it opens them.
+void Engine::load_state(Entry& entry) {
+  if (options_.state_directory.empty()) return;
+  std::ifstream file(state_path(entry), std::ios::binary);
+  if (!file) return;
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+  const auto applied = apply_verify_state(*entry.shared.content, entry.metainfo->wire_hash(),
+                                          std::as_bytes(std::span(bytes)));
+  if (!applied) {
+    spdlog::warn("{}: {}: verified anew", state_path(entry), applied.error().message);
+  }
+}
+
+// When no shard has it any more. A state that can't be written costs time at the next start, no
+// more.
+void Engine::save_state(const Entry& entry) {
+  if (options_.state_directory.empty()) return;
+  const std::string path = state_path(entry);
+  const std::string partial = path + ".new";
+  const std::vector<std::byte> bytes =
+      encode_verify_state(*entry.shared.content, entry.metainfo->wire_hash());
+  std::ofstream file(partial, std::ios::binary | std::ios::trunc);
+  file.write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
+  file.close();
+  std::error_code error;
+  if (file) std::filesystem::rename(partial, path, error);
+  if (!file || error) {
+    spdlog::warn("{}: can't be written: verification starts anew next time", path);
+    std::filesystem::remove(partial, error);
+  }
 }
 
 Result<PoolIndex> Engine::open_pool(const std::string& directory) {
@@ -246,6 +293,7 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   torrent.pieces = entry->shared.content->pieces.get();
   torrent.info_bytes = metainfo.info_bytes;
   torrent.forest = entry->forest.get();
+  load_state(*entry);
 
   const std::lock_guard lock(mutex_);
   for (const WireInfoHash& hash : wire_hashes(metainfo))
@@ -304,7 +352,8 @@ ShardLimits Engine::limits_of(const control::EngineLimits& limits, std::uint32_t
   return each;
 }
 
-// A full ring means that the shard is far behind: wait for it (control may block). Under mutex_.
+// A full ring means that the shard is far behind: wait for it (control may block; a shard takes
+// these messages whatever else waits). Under mutex_.
 void Engine::post(ShardId shard, const ControlMessage& message) {
   while (!exchange_->to_shard(shard).try_send(message)) {
     exchange_->doorbell(shard).ring_if_parked();
@@ -320,7 +369,6 @@ void Engine::post_all(const ControlMessage& message) {
 }
 
 void Engine::steward() {
-  auto next_state = std::chrono::steady_clock::now() + kStatePeriod;
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     wake_steward_.wait_for(lock, kStewardPeriod);
@@ -330,18 +378,16 @@ void Engine::steward() {
         on_report(report);
       }
     }
-    const bool save = std::chrono::steady_clock::now() >= next_state;
-    if (save) next_state += kStatePeriod;
     for (auto it = torrents_.begin(); it != torrents_.end();) {
       Entry& entry = *it->second;
       if (entry.check && entry.check->done()) finish_check(entry);
       const bool gone = entry.removing && !entry.check &&
                         (!entry.published || entry.removed_by == runners_.size());
-
       if (!gone) {
         ++it;
         continue;
       }
+      save_state(entry);
       for (const WireInfoHash& hash : wire_hashes(*entry.metainfo))
         hashes_.erase(hash);
       free_slots_.push_back(entry.shared.torrent.slot.value);
@@ -368,8 +414,6 @@ void Engine::on_report(const ShardReport& report) {
   ASSERT(found != torrents_.end());  // freed only after the last report about it
   Entry& entry = *found->second;
   switch (report.kind) {
-    case ShardReport::Kind::torrent_added:
-      return;
     case ShardReport::Kind::torrent_removed:
       ++entry.removed_by;
       return;

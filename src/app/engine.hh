@@ -45,6 +45,9 @@ class Engine final : public control::EngineApi {
   Result<void> start_shards();
   static ShardLimits limits_of(const control::EngineLimits& limits, std::uint32_t shards);
   void publish(Entry& entry);
+  [[nodiscard]] std::string state_path(const Entry& entry) const;
+  void load_state(Entry& entry);
+  void save_state(const Entry& entry);
   void finish_check(Entry& entry);
   void steward();
   void on_report(const ShardReport& report);

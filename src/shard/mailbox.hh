@@ -38,7 +38,7 @@ struct ShardMessage {
 // From control to a shard.
 struct ControlMessage {
   enum class Kind : std::uint8_t {
-    add_torrent,      // serve it; answered by torrent_added
+    add_torrent,      // serve it
     remove_torrent,   // close its sessions and forget it; answered by torrent_removed, after which
                       // control may free it
     piece_lost,       // `value`: tell this shard's peers that the piece is not to be had
@@ -55,8 +55,8 @@ struct ControlMessage {
 
 // From a shard to control.
 struct ShardReport {
-  enum class Kind : std::uint8_t { torrent_added, torrent_removed, store_event };
-  Kind kind = Kind::torrent_added;
+  enum class Kind : std::uint8_t { torrent_removed, store_event };
+  Kind kind = Kind::torrent_removed;
   ShardTorrent* torrent = nullptr;
   StoreEvent event;
 };

@@ -11,7 +11,7 @@ constexpr int kControlBurst = 64;
 bool Shard::take_control(Instant now) {
   bool any = false;
   ControlMessage message;
-  for (int i = 0; i < kControlBurst && !reports_full(); ++i) {
+  for (int i = 0; i < kControlBurst; ++i) {
     if (!exchange_.to_shard(id_).try_receive(message)) break;
     any = true;
     switch (message.kind) {
@@ -51,7 +51,6 @@ void Shard::add_torrent(ShardTorrent* torrent) {
     ASSERT(inserted);  // control keeps torrents_max
   }
   pools_->by_slot[torrent->content->slot.value] = torrent;
-  report(ShardReport{.kind = ShardReport::Kind::torrent_added, .torrent = torrent});
 }
 
 // Removal: no new sessions, no sessions, no wants of ours on the way to other shards (the fence
