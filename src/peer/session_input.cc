@@ -41,7 +41,8 @@ bool looks_random(std::span<const std::byte> bytes) {
 // yet. Asking again for more of the same message is fine; nothing is consumed before take().
 const std::byte* Session::gather(std::size_t size) {
   if (partial_size_ == 0 && assembly_size_ == 0 && input_.size() >= size) return input_.data();
-  if (size <= kPartialMax) {
+  // Once a page was begun the message's head lies there too, and is asked for again.
+  if (size <= kPartialMax && assembly_page_ == kPageNone) {
     const std::size_t copied =
         std::min(size - std::min<std::size_t>(partial_size_, size), input_.size());
     std::memcpy(partial_.data() + partial_size_, input_.data(), copied);
@@ -61,7 +62,8 @@ const std::byte* Session::gather(std::size_t size) {
     partial_size_ = 0;
   }
   std::byte* const page = shared_->pages.bytes(assembly_page_);
-  const std::size_t copied = std::min(size - assembly_size_, input_.size());
+  const std::size_t copied =
+      std::min(size - std::min<std::size_t>(assembly_size_, size), input_.size());
   std::memcpy(page + assembly_size_, input_.data(), copied);
   assembly_size_ = static_cast<std::uint16_t>(assembly_size_ + copied);
   input_ = input_.subspan(copied);

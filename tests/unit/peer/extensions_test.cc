@@ -43,6 +43,20 @@ TEST(Extensions, WithoutMetadataNoneIsOffered) {
   EXPECT_EQ(decoded->metadata_size, std::nullopt);
 }
 
+// webtorrent sends the header and the rest apart.
+TEST(Extensions, AHandshakeLongerThanAPartialMessage) {
+  const Bytes bytes = extended(0, text("d1:md11:lt_donthavei3e11:ut_metadatai1e6:ut_pexi2ee"
+                                       "13:metadata_sizei9228ee")) +
+                      simple(MessageId::have_none) + simple(MessageId::interested);
+  for (const std::size_t cut : {std::size_t{SIZE_MAX}, std::size_t{1}, std::size_t{3},
+                                std::size_t{5}, std::size_t{72}, std::size_t{79}}) {
+    Rig rig;
+    rig.start_seed();
+    rig.feed(bytes, cut);
+    EXPECT_EQ(rig.events(), "interested") << "cut into " << cut;
+  }
+}
+
 TEST(Extensions, BadOnes) {
   const struct {
     Bytes bytes;
