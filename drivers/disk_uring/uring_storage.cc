@@ -105,11 +105,14 @@ void UringStorage::begin(std::uint32_t index) {
       if (file == nullptr) return finish(index, IoError::stale);
       ASSERT(op.asked.segment_count > 0 && op.asked.segment_count <= kReadSegmentsMax);
       ASSERT(op.asked.offset % kPageSize == 0);
+      std::uint64_t renewed = 0;
       for (std::size_t i = 0; i < op.asked.segment_count; ++i) {
         ASSERT(op.asked.segments[i].length % kPageSize == 0);
         op.wanted += op.asked.segments[i].length;
-        if (op.asked.segments[i].renew) ++counters_.renewals;
+        renewed += op.asked.segments[i].renew ? 1 : 0;
       }
+      counters_.renewals += renewed;
+      counters_.other_calls += renewed > 0 ? 1 : 0;  // neighbours go in one call
       if (!host::renew_segments(op.asked, false)) return finish(index, IoError::exhausted);
       ++file->reads;
       op.fd = file->fd;
