@@ -143,6 +143,7 @@ bool Session::take_signal(SessionEvent& event) {
   }
   if (forget_count_ > 0) {
     --forget_count_;
+    ++forgiven_;  // it may have been answered after an UNCHOKE that followed
     event = {.kind = SessionEvent::Kind::rejected, .request = requests_.front(shared_->pages)};
     requests_.pop(shared_->pages);
     return true;

@@ -299,6 +299,7 @@ class Session {
   void write_metadata(Writer& writer, const wire::MetadataMessage& message) const;
   void write_queues(Writer& writer, const OutItem& item) const;
   void finish_item(const OutItem& item);
+  void note_requests_sent(std::uint32_t count);
   [[nodiscard]] std::size_t encode_extensions(std::span<std::byte> out) const;
 
   // Every input.

@@ -23,6 +23,8 @@ bool Session::request(Instant now, const Request& request) {
 void Session::cancel(Instant now, const Request& request) {
   DCHECK(role_ == SessionRole::leech);
   if (stage_ != Stage::messages || !requests_.contains(shared_->pages, request)) return;
+  // It is coming in: too late.
+  if (reading_ == Reading::block && block_wanted_ && block_ == request) return;
   now_ = now;
   if (!cancels_.push(shared_->pages, request)) return close(CloseReason::no_resources);
   if (fast_) return;  // it will be answered (BEP 6)

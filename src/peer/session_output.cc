@@ -227,6 +227,27 @@ void Session::on_small_sent(Instant now, std::size_t bytes) {
     finish_item(done);
   }
   ASSERT(items_count_ > 0 || out_offset_ == 0);  // no more than was filled
+  if (items_count_ == 0 || item(0).kind != OutKind::requests) return;
+  // The first of several may be answered before the last is sent.
+  OutItem& batch = items_[items_head_];
+  const std::uint32_t whole = out_offset_ / kBlockMessageSize;
+  note_requests_sent(whole);
+  if (stage_ == Stage::closed) return;
+  batch.first -= whole;
+  batch.length -= whole * kBlockMessageSize;
+  out_offset_ -= whole * kBlockMessageSize;
+}
+
+// They are outstanding now.
+void Session::note_requests_sent(std::uint32_t count) {
+  SessionPages& pages = shared_->pages;
+  for (; count > 0; --count) {
+    const Request request = rejects_.front(pages);
+    rejects_.pop(pages);
+    if (!requests_.push(pages, request)) return close(CloseReason::no_resources);
+    // A CHOKE crossed it, which without BEP 6 answers it.
+    if (peer_choking_ && !fast_) ++forget_count_;
+  }
 }
 
 void Session::finish_item(const OutItem& done) {
@@ -237,13 +258,7 @@ void Session::finish_item(const OutItem& done) {
         rejects_.pop(pages);
       break;
     case OutKind::requests:
-      for (std::uint32_t i = 0; i < done.first; ++i) {
-        const Request request = rejects_.front(pages);
-        rejects_.pop(pages);
-        if (!requests_.push(pages, request)) return close(CloseReason::no_resources);
-        // A CHOKE crossed it, which without BEP 6 answers it.
-        if (peer_choking_ && !fast_) ++forget_count_;
-      }
+      note_requests_sent(done.first);
       break;
     case OutKind::cancels:
       for (std::uint32_t i = 0; i < done.first; ++i)

@@ -95,6 +95,17 @@ TEST(Extensions, AVeryLongOneIsPassedOverInAnySegmentation) {
   }
 }
 
+TEST(Extensions, OneOfAPageIsReadInAnySegmentation) {
+  const Bytes payload = text("d1:v900:") + Bytes(900, std::byte{'x'}) + text("4:reqqi77ee");
+  for (const std::size_t cut : {std::size_t{1}, std::size_t{4}, std::size_t{500}, SIZE_MAX}) {
+    Rig rig;
+    rig.start_seed();
+    rig.feed(extended(0, payload) + simple(MessageId::interested), cut);
+    EXPECT_EQ(rig.events(), "interested") << cut;
+    EXPECT_EQ(rig.session.peer_requests_max(), 77u);
+  }
+}
+
 TEST(Extensions, ReqqIsHeard) {
   Rig rig;
   rig.start_seed();
