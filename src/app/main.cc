@@ -5,6 +5,7 @@
 #include "cli/console.hh"
 #include "cli/program.hh"
 #include "cli/seed.hh"
+#include "cli/serve.hh"
 
 int main(int argc, char** argv) {
   penstock::cli::Console console;
@@ -12,6 +13,7 @@ int main(int argc, char** argv) {
   penstock::cli::register_check(program);
   penstock::cli::register_create(program);
   penstock::cli::register_seed(program, penstock::app::Engine::start);
+  penstock::cli::register_serve(program, penstock::app::Engine::start);
   penstock::cli::register_show(program);
   penstock::cli::register_verify(program);
   return program.run(argc, argv);
