@@ -157,6 +157,7 @@ Result<void> Engine::start_shards() {
     runner.limits = limits_of(options_.limits, shards);
     runner.limits.torrents_max = kTorrentsMax;
     runner.session_limits.peer_id = peer_id;
+    runner.store_limits.shard = runner.id;
     runner.store_limits.policy = options_.cache_policy;
     runner.io.capabilities = capabilities_;
     runner.io.direct = options_.io_direct;
