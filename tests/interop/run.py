@@ -277,7 +277,7 @@ def parse_arguments():
         action="store_true",
         help="each client, dataset and shard count, not their product",
     )
-    parser.add_argument("--jobs", type=int, default=2, help="cells at once (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=3, help="cells at once (default: %(default)s)")
     parser.add_argument(
         "--deadline", type=float, default=90, metavar="S", help="per cell (default: %(default)s)"
     )
