@@ -1,5 +1,7 @@
 // The program: which commands there are, and what drivers they run on.
 #include "app/engine.hh"
+#include "app/load_run.hh"
+#include "cli/bench_leech.hh"
 #include "cli/check.hh"
 #include "cli/commands.hh"
 #include "cli/console.hh"
@@ -16,5 +18,7 @@ int main(int argc, char** argv) {
   penstock::cli::register_serve(program, penstock::app::Engine::start);
   penstock::cli::register_show(program);
   penstock::cli::register_verify(program);
+  CLI::App& bench = program.add_group("bench", "Measure seeds, this one or others");
+  penstock::cli::register_bench_leech(program, bench, penstock::app::start_load);
   return program.run(argc, argv);
 }
