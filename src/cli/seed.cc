@@ -179,6 +179,8 @@ struct Totals {
   std::uint64_t accepted = 0;
   std::uint64_t connections = 0;
   double busy_seconds = 0;
+  std::uint64_t checking = 0;     // torrents that are being hashed before they are served
+  std::uint64_t pieces_lost = 0;  // now
   StoreCounters store;
 };
 
@@ -205,6 +207,10 @@ Totals add_up(const EngineSnapshot& snapshot) {
     totals.store.read_errors += shard.store.read_errors;
     totals.store.evictions += shard.store.evictions;
     totals.store.gathered_blocks += shard.store.gathered_blocks;
+  }
+  for (const control::TorrentSnapshot& torrent : snapshot.torrents) {
+    totals.checking += torrent.state == control::TorrentState::checking ? 1 : 0;
+    totals.pieces_lost += torrent.pieces_lost;
   }
   return totals;
 }
@@ -235,7 +241,8 @@ ordered_json as_json(const Totals& t, const EngineSnapshot& snapshot, double sec
           {"bytes_hashed", t.store.bytes_hashed},
           {"checksum_mismatches", t.store.checksum_mismatches},
           {"pieces_verified", t.store.pieces_verified},
-          {"pieces_lost", t.store.pieces_lost},
+          {"pieces_lost", t.pieces_lost},
+          {"torrents_checking", t.checking},
           {"read_errors", t.store.read_errors},
           {"gathered_blocks", t.store.gathered_blocks},
           {"evictions", t.store.evictions},
@@ -253,7 +260,8 @@ std::string status_line(const Totals& t, double rate) {
                 100 * ratio(t.store.hits, t.store.hits + t.store.misses),
                 ratio(t.store.bytes_read, t.payload));
   std::string line = text;
-  if (t.store.pieces_lost > 0) line += "  LOST " + std::to_string(t.store.pieces_lost) + " pieces";
+  if (t.checking > 0) line += "  hashing " + std::to_string(t.checking) + " torrents";
+  if (t.pieces_lost > 0) line += "  LOST " + std::to_string(t.pieces_lost) + " pieces";
   return line;
 }
 

@@ -79,8 +79,8 @@ struct Shard::Pools {
   std::unique_ptr<Connection[]> connections;
   std::vector<Connection*> free_connections;
   std::uint32_t free_connection_count = 0;
-  std::vector<Connection*> by_stream;  // by stream_index
-  std::unique_ptr<UploadWindow[]> windows;
+  std::vector<Connection*> by_stream;    // by stream_index
+  std::unique_ptr<std::byte[]> windows;  // raw: a window is made when it is taken
   std::vector<UploadWindow*> free_windows;
   std::uint32_t free_window_count = 0;
   std::vector<LeafJob> leaf_jobs;

@@ -45,7 +45,8 @@ Shard::Pools::Pools(const ShardLimits& limits, std::uint16_t shard_count)
     : connections(std::make_unique<Connection[]>(limits.connections_max)),
       free_connections(limits.connections_max),
       by_stream(limits.streams_max()),
-      windows(std::make_unique_for_overwrite<UploadWindow[]>(limits.connections_max)),
+      windows(std::make_unique_for_overwrite<std::byte[]>(limits.connections_max *
+                                                          sizeof(UploadWindow))),
       free_windows(limits.connections_max),
       leaf_jobs(kLeafJobs),
       by_slot(limits.torrents_max),
@@ -55,7 +56,8 @@ Shard::Pools::Pools(const ShardLimits& limits, std::uint16_t shard_count)
   for (std::uint32_t i = limits.connections_max; i > 0; --i) {
     connections[i - 1].index = i - 1;
     free_connections[free_connection_count++] = &connections[i - 1];
-    free_windows[free_window_count++] = &windows[i - 1];
+    free_windows[free_window_count++] =
+        reinterpret_cast<UploadWindow*>(windows.get() + (i - 1) * sizeof(UploadWindow));
   }
 }
 

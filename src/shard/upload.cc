@@ -9,6 +9,7 @@
 // bytes on the stream. Invariants: pins are held only between `ready` and the next try_send;
 // c.pending counts the window's pending slots.
 #include <algorithm>
+#include <new>
 
 #include "shard/connection.hh"
 #include "shard/shard.hh"
@@ -357,9 +358,7 @@ void Shard::drop_unsent(Instant now, Connection& c) {
 
 UploadWindow* Shard::take_window() {
   if (pools_->free_window_count == 0) return nullptr;
-  UploadWindow* window = pools_->free_windows[--pools_->free_window_count];
-  *window = UploadWindow{};
-  return window;
+  return new (pools_->free_windows[--pools_->free_window_count]) UploadWindow;
 }
 
 void Shard::free_window(Connection& c) {

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <type_traits>
 
 #include "base/assert.hh"
 #include "base/strong.hh"
@@ -88,5 +89,7 @@ class UploadWindow {
   std::uint32_t count_ = 0;
   std::uint32_t hint_ = 0;
 };
+
+static_assert(std::is_trivially_destructible_v<UploadWindow>);  // pools give them back unmade
 
 }  // namespace penstock
