@@ -197,9 +197,14 @@ Result<MadeTorrent> make_torrent(const ScannedTree& tree, const MakeTorrentOptio
   hashing.jobs = options.jobs;
   hashing.cpus = options.cpus;
   Collector collector(layout, hashing.v1, hashing.v2);
-  const bool finished = hash_pieces(
-      layout, plan.paths, tree.directory, hashing, collector,
-      [&](std::uint64_t bytes) { return !collector.failed() && (!progress || progress(bytes)); });
+  const double scale =
+      static_cast<double>(tree.total_bytes) / static_cast<double>(layout.total_bytes());
+  const auto watch = [&](std::uint64_t bytes) {
+    if (collector.failed()) return false;
+    return !progress ||
+           progress(static_cast<std::uint64_t>(static_cast<double>(bytes) * scale + 0.5));
+  };
+  const bool finished = hash_pieces(layout, plan.paths, tree.directory, hashing, collector, watch);
   if (collector.failure()) return tl::unexpected(explain(*collector.failure(), plan));
   MadeTorrent made;
   if (!finished) {

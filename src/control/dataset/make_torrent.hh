@@ -38,7 +38,8 @@ struct MadeTorrent {
   bool stopped = false;         // by progress: then all else is empty
 };
 
-// Bytes hashed so far. False stops.
+// How much of tree.total_bytes is done (the padding of a hybrid, hashed too, is scaled away). False
+// stops.
 using MakeProgress = std::function<bool(std::uint64_t bytes)>;
 
 // A power of two from 16 KiB to 16 MiB that makes at most 2,048 pieces, so about 1,000 to 2,000 of
@@ -49,7 +50,6 @@ std::uint32_t piece_size_for(std::uint64_t total_bytes);
 // Whether the options can be used (URLs, piece size), before anything is read.
 Result<void> check_options(const MakeTorrentOptions& options);
 
-// Bytes that make_torrent() will read, for a progress bar: the tree's, hashed once.
 // The errors name the file that changed, vanished or can't be read.
 Result<MadeTorrent> make_torrent(const ScannedTree& tree, const MakeTorrentOptions& options,
                                  const MakeProgress& progress);

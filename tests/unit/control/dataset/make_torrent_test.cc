@@ -131,6 +131,23 @@ TEST(MakeTorrent, RefusesADirectoryOfOneFileInV2Only) {
   EXPECT_TRUE(make(tree.path("set"), options));
 }
 
+TEST(MakeTorrent, CountsProgressInTheTreesBytes) {
+  TempTree tree;
+  fill(tree);
+  const auto scanned = scan_tree(tree.path("set"));
+  ASSERT_TRUE(scanned);
+  for (const TorrentFormat format : {TorrentFormat::v1, TorrentFormat::v2, TorrentFormat::hybrid}) {
+    MakeTorrentOptions options;
+    options.format = format;
+    std::uint64_t last = 0;
+    ASSERT_TRUE(make_torrent(*scanned, options, [&](std::uint64_t bytes) {
+      last = bytes;
+      return true;
+    }));
+    EXPECT_EQ(last, scanned->total_bytes);
+  }
+}
+
 TEST(MakeTorrent, StopsWhenProgressSaysSo) {
   TempTree tree;
   tree.write("set/a", 1);
