@@ -52,7 +52,8 @@ void FileTable::begin_trouble(Instant now, FileState& file) {
 }
 
 void FileTable::rearm_trouble(Instant now, FileState& file) {
-  if (paused(file)) return;  // its end arms this again
+  // Checks come from wants too: only the timer's own count. The end of a pause arms this again.
+  if (file.Hook<struct TimerTag>::linked()) return;
   if (file.level < kRetryLevel) ++file.level;
   arm(now, file, file.level < kBackoffLast ? file.level : kBackoffLast);
 }
@@ -196,6 +197,8 @@ FileTable::News FileTable::on_check(Instant now, FileState& file,
   --checks_;
   --file.owner->operations;
   file.checking = false;
+  const bool timed = file.timed_check;
+  file.timed_check = false;
   if (file.owner->forgetting) return News::none;
   file.next_check = now + kCheckInterval;
   if (completion.error == IoError::exhausted) {
@@ -239,14 +242,15 @@ FileTable::News FileTable::on_check(Instant now, FileState& file,
   }
   if (adopt(file, completion.facts) == News::changed) {
     close_soon(file);
+    file.level = kBackoffFirst;
     if (file.troubled) rearm_trouble(now, file);
     return News::changed;
   }
-  if (!file.troubled) return News::none;
+  if (!file.troubled || !timed) return News::none;
   const bool long_enough = file.level >= kRetryLevel;
   if (long_enough) file.level = kBackoffLast;
   rearm_trouble(now, file);
-  return long_enough ? News::retry : News::none;
+  return long_enough ? News::retry_all : News::retry;
 }
 
 void FileTable::on_close(FileState& file) {
@@ -269,7 +273,7 @@ bool FileTable::poll_timer(Instant now, FileState*& out, News& news) {
       news = News::again;
       if (file->troubled) rearm_trouble(now, *file);
     } else {
-      file->next_check = now;
+      file->timed_check = true;
       request_check(now, *file);
     }
     return true;

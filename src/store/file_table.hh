@@ -3,8 +3,9 @@
 // the verified pieces were read under.
 //
 // Timers: a file in trouble (it could not be opened, or pieces of it were lost) is looked at again
-// after 1 s, doubling to 60 s; after ten looks at 60 s without a change `retry` says to read it
-// again all the same. A file that is in use is looked at every 2 s, when a want comes by.
+// after 1 s, doubling to 60 s; what could not be read is then tried again, what was wrong only when
+// the file changed or after ten looks at 60 s. A file that is in use is looked at every 2 s, when a
+// want comes by.
 #pragma once
 
 #include <array>
@@ -45,9 +46,10 @@ class FileTable {
     changed,  // it is another version (and may have been opened)
     failed,   // it can't be had: file.error
     still_failed,
-    back,   // after `failed`: it can be had again (and was opened)
-    retry,  // in trouble for long, unchanged: read it again
-    again,  // what was exhausted may be tried again
+    back,       // after `failed`: it can be had again (and was opened)
+    retry,      // in trouble, unchanged: what could not be read may be readable now
+    retry_all,  // … for long: what was wrong may be right, too
+    again,      // what was exhausted may be tried again
   };
 
   // The file shall be open: it is, or `opened` or `failed` follows.

@@ -41,6 +41,7 @@ struct FileState : Hook<struct HandleTag>,
   IoError event_error = IoError::none;
   bool facts_known = false;
   bool checking = false;       // queued for, or in, a check
+  bool timed_check = false;    // the check is the timer's
   bool event_failed = false;   // StoreEvent file_error to be told
   bool event_changed = false;  // StoreEvent file_changed to be told
   bool troubled = false;       // pieces of it were lost: checked on a timer

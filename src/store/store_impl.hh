@@ -62,9 +62,14 @@ struct Store::Impl {
   void on_file_failed(Instant now, FileState& file);
   void fail_reads_of(Instant now, FileState& file);
   // Its lost pieces get another chance. False: it has none.
-  bool recover_file(FileState& file);
+  enum class Chance : std::uint8_t {
+    changed,     // another version: what could not be read is claimed again, what was wrong proven
+    unread,      // the same version: what could not be read is tried in the background
+    unread_all,  // … and what was wrong too
+  };
+  bool recover_file(FileState& file, Chance chance);
   void on_read_trouble(Instant now, FileState& file, IoError error);
-  void restart_wants_of(FileState& file);
+  void restart_wants_of(ShardContent& content, const RegionState& region);
   void finish_job(Instant now, const PieceVerifier::Finished& finished);
   bool run_jobs(Instant now);
   bool start_recheck();

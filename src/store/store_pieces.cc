@@ -73,9 +73,11 @@ void Store::Impl::on_mismatch(ShardContent& content, PieceIndex piece) {
   content.content.pieces->set(piece, PieceState::unverified);
 }
 
-void Store::Impl::restart_wants_of(FileState& file) {
-  ShardContent& content = *file.owner;
-  const auto [first, last] = content.pieces_of_file(file.index);
+// By bytes, not by files: a run may begin or end with the gap behind another file.
+void Store::Impl::restart_wants_of(ShardContent& content, const RegionState& region) {
+  const BlockInfo& blocks = content.content.blocks;
+  const std::uint32_t first = blocks.piece_at(region.offset).value;
+  const std::uint32_t last = blocks.piece_at(region.offset + region.length - 1).value;
   for (Want* want = content.wants.front(); want != nullptr; want = content.wants.next(want)) {
     const std::uint32_t piece = want->want.piece.value;
     if (piece < first || piece > last) continue;
@@ -86,7 +88,7 @@ void Store::Impl::restart_wants_of(FileState& file) {
   }
 }
 
-bool Store::Impl::recover_file(FileState& file) {
+bool Store::Impl::recover_file(FileState& file, Chance chance) {
   ShardContent& content = *file.owner;
   const auto [first, last] = content.pieces_of_file(file.index);
   bool any = false;
@@ -95,7 +97,9 @@ bool Store::Impl::recover_file(FileState& file) {
     if (content.content.pieces->get(piece) != PieceState::lost || !content.is_home(piece)) continue;
     any = true;
     std::uint8_t& flags = content.piece_flags[i];
-    if ((flags & ShardContent::kLostByHash) != 0) {
+    const bool wrong = (flags & ShardContent::kLostByHash) != 0;
+    if (wrong && chance == Chance::unread) continue;
+    if (wrong || chance != Chance::changed) {
       // Not offered again before it is proven.
       flags |= ShardContent::kRecheck;
       if (!content.Hook<struct RecheckTag>::linked()) rechecks.push_back(&content);
@@ -126,12 +130,10 @@ void Store::Impl::on_file_changed(Instant now, FileState& file) {
     if (content.content.pieces->get(piece) == PieceState::verified)
       content.content.pieces->set(piece, PieceState::unverified);
   }
-  if (!recover_file(file)) files.end_trouble(file);
+  if (!recover_file(file, Chance::changed)) files.end_trouble(file);
   file.error_told = false;
   // Everything that touches the region by its older name begins again.
-  for (std::uint32_t i = region.first_file; i < region.first_file + region.file_count; ++i) {
-    if (content.content.files[i].length > 0) restart_wants_of(content.files[i]);
-  }
+  restart_wants_of(content, region);
   verifier->restart_region(content, index);
   file.event_changed = true;
   tell_file(file);
@@ -192,7 +194,10 @@ void Store::Impl::on_file_news(Instant now, FileState& file, FileTable::News new
       files.end_trouble(file);
       break;
     case News::retry:
-      if (!recover_file(file)) files.end_trouble(file);
+      if (!recover_file(file, Chance::unread)) files.end_trouble(file);
+      break;
+    case News::retry_all:
+      if (!recover_file(file, Chance::unread_all)) files.end_trouble(file);
       break;
     case News::opened:
     case News::again:
@@ -225,7 +230,12 @@ void Store::Impl::finish_job(Instant now, const PieceVerifier::Finished& finishe
         files.request_check(now, content.files[file]);
     }
   }
-  if (&job == background_job) background_job = nullptr;
+  if (&job == background_job) {
+    background_job = nullptr;
+    // A dying disk isn't read end to end for every timer.
+    if (finished.verdict == Verdict::unreadable && content.Hook<struct RecheckTag>::linked())
+      rechecks.remove(&content);
+  }
   // The wants go on by themselves: the piece's bytes may be in memory still, or are read again.
   while (Want* want = job.wants.pop_front()) {
     want->state = Want::State::stalled;

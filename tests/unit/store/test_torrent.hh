@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdlib>
-#include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -114,7 +114,7 @@ class StoreWorld {
   }
 
   // Moves operations and completions until nothing happens by itself any more.
-  void pump(int rounds = 100000) {
+  void pump(int rounds = 20000) {
     for (int i = 0; i < rounds; ++i) {
       bool moved = store->do_work(now);
       moved |= submit();
@@ -123,13 +123,17 @@ class StoreWorld {
       collect();
       if (!moved) return;
     }
+    UNREACHABLE();  // it never comes to rest
   }
   bool submit() {
     bool moved = false;
     StorageOp op;
     while (store->poll_io(op)) {
+      if (before_submit) before_submit(disk.submitted);
       if (!disk.try_submit(op)) {
         store->io_refused(op);
+        // With nothing in flight no completion would make room: the next round tries again.
+        moved |= disk.pending() == 0;
         break;
       }
       moved = true;
@@ -222,6 +226,7 @@ class StoreWorld {
   std::unordered_map<std::uint64_t, Answer> answers;
   std::vector<StoreEvent> events;
   bool validating = true;
+  std::function<void(std::uint64_t)> before_submit;  // given how many were before
 
  private:
   struct Free {
