@@ -42,25 +42,6 @@ TEST(Capabilities, UnknownNamesAreErrors) {
   EXPECT_NE(wrong.error().message.find("\"slice\""), std::string::npos);
 }
 
-TEST(CpuList, ReadsNumbersAndRanges) {
-  const unsigned first = usable_cpus().front();
-  const auto one = parse_cpu_list(std::to_string(first));
-  ASSERT_TRUE(one);
-  EXPECT_EQ(*one, std::vector<unsigned>{first});
-  const auto range = parse_cpu_list(std::to_string(first) + "-" + std::to_string(first));
-  ASSERT_TRUE(range);
-  EXPECT_EQ(range->size(), 1u);
-}
-
-TEST(CpuList, RefusesWhatItCannotMean) {
-  const std::string cpu = std::to_string(usable_cpus().front());
-  for (const std::string& text :
-       {std::string(), std::string("a"), std::string("1-"), std::string("5-2"), cpu + "," + cpu,
-        cpu + ",", std::string("-1"), std::string("1023"), std::string("99999999999")}) {
-    EXPECT_FALSE(parse_cpu_list(text)) << text;
-  }
-}
-
 TEST(Pinning, HoldsForTheCallingThread) {
   const unsigned cpu = usable_cpus().back();
   std::vector<unsigned> seen;
