@@ -14,9 +14,10 @@ struct StreamOptions {
   std::uint32_t buffer_size = 4096;   // bytes; a multiple of 64
   // Hot slabs go to the kernel by reference (vmsplice and splice) where that works.
   bool splice = true;
-  // Least run of hot slabs worth it: below, two system calls and the renewal of the pages cost more
-  // than the copy (bench/path/stream_send), bytes.
-  std::uint32_t splice_bytes_min = 32 * 1024;
+  // Least run of hot slabs worth it, bytes: below four blocks the second system call and the cold
+  // pages at the receiver cost both cores together more than the copy (bench/path/stream_send
+  // --depth 4).
+  std::uint32_t splice_bytes_min = 64 * 1024;
   // TCP_CONGESTION of connections we open: the first that this user may set, of this one, reno and
   // the system's default. Accepted ones inherit their listener's.
   std::string congestion = "cubic";
