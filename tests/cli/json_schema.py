@@ -79,13 +79,18 @@ def check(value, schema, root, where="$"):
             raise KeyError(f"json_schema.py does not know {keyword}")
 
 
+def check_value(name, value):
+    """One object, against penstock.NAME.1.json."""
+    with open(os.path.join(FOLDER, f"penstock.{name}.1.json"), encoding="utf-8") as file:
+        schema = json.load(file)
+    check(value, schema, schema)
+
+
 def check_lines(command, text):
     """The objects of a command's --json output, each checked; the last, and only that, is final."""
-    with open(os.path.join(FOLDER, f"penstock.{command}.1.json"), encoding="utf-8") as file:
-        schema = json.load(file)
     objects = [json.loads(line) for line in text.splitlines()]
     for value in objects:
-        check(value, schema, schema)
+        check_value(command, value)
     finals = ["final" in value for value in objects]
     if not finals or finals != [False] * (len(finals) - 1) + [True]:
         raise Mismatch(f"final objects: {finals}")

@@ -27,9 +27,15 @@ import urllib.request
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "interop"))
 
+sys.path.append(os.path.join(TOP, "tests", "cli"))
+
+import json_schema  # noqa: E402
+import support  # noqa: E402
 from support import Deadline, Failure, Process, free_port  # noqa: E402
 
 PIECE = 16384
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+INSIDE = "PENSTOCK_CONTROL_NAMESPACE"
 
 
 def check(condition, what):
@@ -56,13 +62,13 @@ def bencode(value):
 class Torrent:
     """One file of its own pseudo-random bytes, its .torrent and its info-hash."""
 
-    def __init__(self, name, size, tiers):
+    def __init__(self, name, size, tiers, piece=PIECE):
         self.name = name
         self.data = hashlib.shake_128(name.encode()).digest(size)
         pieces = b"".join(
-            hashlib.sha1(self.data[i : i + PIECE]).digest() for i in range(0, size, PIECE)
+            hashlib.sha1(self.data[i : i + piece]).digest() for i in range(0, size, piece)
         )
-        info = {"length": size, "name": name, "piece length": PIECE, "pieces": pieces}
+        info = {"length": size, "name": name, "piece length": piece, "pieces": pieces}
         self.hash = hashlib.sha1(bencode(info)).digest()
         self.file = bencode({"announce": tiers[0][0], "announce-list": tiers, "info": info})
 
@@ -71,7 +77,7 @@ class Torrent:
 
 
 def tracker_url(kind, port):
-    return f"{kind}://127.0.0.1:{port}/announce"
+    return f"{kind}://{support.address()}:{port}/announce"
 
 
 class Opentracker:
@@ -83,8 +89,12 @@ class Opentracker:
         self.port = port
         tool = shutil.which("opentracker", path=os.environ["PATH"] + ":/usr/sbin:/usr/bin")
         check(tool, "opentracker is not installed (tools/setup --test)")
-        command = [tool, "-i", "127.0.0.1", "-p", str(port), "-P", str(port), "-d", folder]
+        command = [tool, "-i", support.address(), "-p", str(port), "-P", str(port), "-d", folder]
         command += ["-w", "whitelist"]
+        if os.environ.get(INSIDE) == "user":
+            # It refuses to be root, and there is nobody else here: it gets its own view of that.
+            nobody = ["--user", "--map-user=65534", "--map-group=65534"]
+            command = ["unshare", *nobody, *command]
         self.process = Process("opentracker", command, folder)
         Deadline(10).wait_until(self.answers, "opentracker to answer", self.process)
 
@@ -101,8 +111,8 @@ class Opentracker:
             query = "&".join(
                 "info_hash=" + "".join(f"%{b:02x}" for b in h) for h in hashes[at : at + 50]
             )
-            url = f"http://127.0.0.1:{self.port}/scrape?{query}"
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            url = f"http://{support.address()}:{self.port}/scrape?{query}"
+            with HTTP.open(url, timeout=5) as answer:
                 body = answer.read()
             found += len(re.findall(rb"8:completei[1-9]\d*e", body))
         return found
@@ -112,9 +122,10 @@ class Opentracker:
 
 
 class Appliance:
-    """serve with config/seedserver.toml as it is, in a home of its own; only ports are the test's."""
+    """serve with a file of config/ as it is, in a home of its own; only ports are the test's."""
 
     def __init__(self, program, folder, config="seedserver.toml"):
+        self.address = support.address()
         self.home = os.path.join(folder, "home")
         self.watched = os.path.join(self.home, "penstock", "torrents")
         self.pool = os.path.join(self.home, "penstock", "data")
@@ -134,13 +145,15 @@ class Appliance:
         folder = os.path.join(os.path.dirname(self.config), "conf.d")
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, "test.toml"), "w") as file:
-            file.write(f'[listen]\naddresses = ["127.0.0.1:{self.port}"]\n')
+            file.write(f'[listen]\naddresses = ["{self.address}:{self.port}"]\n')
             file.write(f'[http]\nlisten = "127.0.0.1:{self.http}"\n{more}')
 
-    def start(self, seconds=30):
+    def start(self, seconds=30, json_to=None):
         environment = {"HOME": self.home, "XDG_STATE_HOME": ""}
         command = [self.program, "serve", "--config", self.config]
-        self.process = Process("serve", command, self.folder, environment=environment)
+        if json_to is not None:
+            command.append("--json")
+        self.process = Process("serve", command, self.folder, json_to, environment=environment)
         Deadline(seconds).wait_until(self.ready, "/readyz", self.process)
 
     def ready(self):
@@ -148,9 +161,10 @@ class Appliance:
 
     def get(self, path, headers=None):
         """Status and body; 0 when nobody answers."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", headers=headers or {})
+        url = f"http://127.0.0.1:{self.http}{path}"
+        request = urllib.request.Request(url, headers=headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with HTTP.open(request, timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -224,8 +238,8 @@ def test_thousand_torrents(options, folder):
     check(left == 0, f"the tracker still knows {left} after the stop")
     tracker.process.stop()
     return (
-        f"{count} torrents: ready after {ready:.2f} s, all known to the tracker after {known:.2f} s,"
-        f" stopped in {took:.2f} s"
+        f"{count} torrents: ready after {ready:.2f} s, all known to the tracker after"
+        f" {known:.2f} s, stopped in {took:.2f} s"
     )
 
 
@@ -377,6 +391,39 @@ def test_laptop_configuration(options, folder):
     appliance.stop()
 
 
+def test_json(options, folder):
+    """serve --json and the API keep to their schemas."""
+    appliance = Appliance(options.without_engine, folder)
+    appliance.drop(Torrent("a", PIECE, [["http://127.0.0.1:9/announce"]]))
+    with open(os.path.join(folder, "json"), "w+") as lines:
+        appliance.start(json_to=lines)
+        Deadline(5).wait_until(appliance.torrents, "the torrent to be served")
+        json_schema.check_value("api.torrents", json.loads(appliance.get("/api/v1/torrents")[1]))
+        appliance.process._process.send_signal(signal.SIGHUP)
+        reloads = 'penstock_config_reloads_total{result="good"}'
+        Deadline(5).wait_until(lambda: appliance.metric(reloads) == 1, "the reload")
+        appliance.stop()
+        lines.seek(0)
+        events = [o.get("event") for o in json_schema.check_lines("serve", lines.read())]
+    check(events == ["serving", "reload", None], f"events: {events}")
+
+
+def enter_namespace():
+    """Runs this program again in a network namespace of its own, where there is one to be had, so
+    that ports can't collide.
+    """
+    if os.environ.get(INSIDE):
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        address = f"{support.NAMESPACE_ADDRESS}/32"
+        subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
+        return
+    for user in (["--user", "--map-root-user"], []):
+        wrap = ["unshare", *user, "--net", "--pid", "--fork", "--kill-child"]
+        if subprocess.run([*wrap, "true"], capture_output=True).returncode == 0:
+            os.environ[INSIDE] = "user" if user else "root"
+            os.execvp(wrap[0], [*wrap, sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--build", default=os.path.join(TOP, "build"))
@@ -384,9 +431,9 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the folder of a failed test")
     parser.add_argument("tests", nargs="*")
     options = parser.parse_args()
+    enter_namespace()
     build = os.path.abspath(options.build)
     options.without_engine = os.path.join(build, "tests", "control", "serve_without_engine")
-    options.penstock = os.path.join(build, "penstock")
     known = {k[5:]: v for k, v in globals().items() if k.startswith("test_")}
     unknown = set(options.tests) - set(known)
     if unknown:
