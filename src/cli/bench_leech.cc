@@ -281,7 +281,8 @@ ExitStatus Leech::finish() {
   } else if (now_.counters.pieces_bad > 0) {
     context_.console.error("pieces arrived whose hash is not the torrent's");
     status = ExitStatus::failed;
-  } else if (now_.active < plan_.connections && plan_.depth > 0) {
+  } else if (now_.active < plan_.connections && plan_.depth > 0 &&
+             (plan_.churn == 0 || now_.active == 0)) {
     context_.console.warn(std::to_string(plan_.connections - now_.active) +
                           " connections are not being served");
     status = now_.active == 0 ? ExitStatus::failed : ExitStatus::partial;
