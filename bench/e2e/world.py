@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -55,9 +56,7 @@ def run(*command):
 
 def preload(congestion):
     """A library that sets TCP_CONGESTION on whatever a server listens on: the same for all of them."""
-    folder = os.path.join("/tmp", f"penstock-bench-{os.getuid()}-{os.getpid()}")
-    os.makedirs(folder, exist_ok=True)
-    library = os.path.join(folder, "congestion.so")
+    library = os.path.join(scratch("preload"), "congestion.so")
     run("c++", "-shared", "-fPIC", "-O2", "-o", library, os.path.join(HERE, "congestion_preload.cc"), "-ldl")
     preload.environment = {"LD_PRELOAD": library, "BENCH_CONGESTION": congestion}
 
@@ -238,11 +237,17 @@ def _die_with_parent():
 
 
 def scratch(name):
-    folder = os.path.join("/tmp", f"penstock-bench-{os.getuid()}-{os.getpid()}", name)
-    shutil.rmtree(folder, ignore_errors=True)
+    """An empty folder that goes away with the run. Not named by the process id, which in two runs' namespaces is the same."""
+    if not scratch.top:
+        scratch.top = tempfile.mkdtemp(prefix="penstock-bench-")
+    folder = os.path.join(scratch.top, name)
     os.makedirs(folder)
     return folder
 
 
+scratch.top = ""
+
+
 def remove_scratch():
-    shutil.rmtree(os.path.join("/tmp", f"penstock-bench-{os.getuid()}-{os.getpid()}"), ignore_errors=True)
+    if scratch.top:
+        shutil.rmtree(scratch.top, ignore_errors=True)
