@@ -119,6 +119,7 @@ void Assembler::advance(Assembly& assembly) {
     const bool readable =
         file.phase == FileState::Phase::open && !file.reopen && !FileTable::paused(file);
     assembly.phase = readable ? Phase::ready : Phase::opening;
+    file.needed += readable;
     if (!readable && !FileTable::paused(file)) files_.want_open(file);
     return;
   }
@@ -130,6 +131,7 @@ void Assembler::advance(Assembly& assembly) {
 
 void Assembler::abandon(Assembly& assembly) {
   Extent& extent = *assembly.extent;
+  if (assembly.phase == Phase::ready) --extent.owner->files[assembly.file].needed;
   extent.flight = static_cast<std::uint16_t>(extent.flight & ~assembly.mask);
   extent.failed |= assembly.mask;
   assembly.phase = Phase::done;
@@ -164,6 +166,7 @@ bool Assembler::poll_read(Assembly& assembly, StorageOp& out) {
   ShardContent& owner = *assembly.extent->owner;
   if (!budget_.room(ReadBudget::slot(owner.content.pool))) return false;
   FileState& file = owner.files[assembly.file];
+  --file.needed;
   if (file.phase != FileState::Phase::open || file.reopen) {
     advance(assembly);  // it was closed meanwhile
     return false;

@@ -104,7 +104,7 @@ void FileTable::close_one_idle() {
   // Files being read are at the back; a few steps find an idle one, or all are busy.
   FileState* file = handle_lru_.front();
   for (int i = 0; file != nullptr && i < 16; ++i, file = handle_lru_.next(file)) {
-    if (file->reads == 0 && file->wanted.empty() && !file->reopen) {
+    if (file->reads == 0 && file->needed == 0 && file->wanted.empty() && !file->reopen) {
       start_close(*file);
       return;
     }

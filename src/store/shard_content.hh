@@ -50,7 +50,8 @@ struct FileState : Hook<struct HandleTag>,
   std::uint8_t timer = 0;      // index of the timer's duration (file_table.cc)
   std::uint8_t level = 0;      // of the backoff
   std::uint8_t stale_retries = 0;
-  std::uint32_t reads = 0;  // in flight
+  std::uint32_t reads = 0;   // in flight
+  std::uint32_t needed = 0;  // by assemblies about to read it: not to be closed
   Instant timer_at;
   Instant next_check;                   // when a want makes us look whether it changed
   FileHandle handle;                    // open, closing
