@@ -1,10 +1,9 @@
 #include "app/full_check.hh"
 
-#include <algorithm>
-
 #include <sys/stat.h>
 
 #include "control/dataset/verify_pieces.hh"
+#include "store/block_checksum.hh"
 
 namespace penstock::app {
 namespace {
@@ -14,9 +13,10 @@ class ChecksumKeeper final : public control::BlockSink {
  public:
   explicit ChecksumKeeper(TorrentContent& content) : content_(content) {}
   void on_good_piece(PieceIndex piece, std::span<const std::uint32_t> checks) override {
-    std::copy(
-        checks.begin(), checks.end(),
-        content_.block_checksums.get() + std::size_t{piece.value} * content_.blocks_per_piece);
+    std::uint32_t* out =
+        content_.block_checksums.get() + std::size_t{piece.value} * content_.blocks_per_piece;
+    for (const std::uint32_t check : checks)
+      *out++ = check == kNoChecksum ? 1 : check;
   }
 
  private:
