@@ -51,8 +51,6 @@ const char* name_of(StreamError error) {
 LoadGenerator::LoadGenerator(const LoadPlan& plan, const Metainfo& metainfo, const BlockMap& map,
                              const LinkFactory& make_link, StreamPort& streams, Instant now)
     : plan_(plan),
-      metainfo_(metainfo),
-      map_(map),
       streams_(streams),
       connections_(plan.connections),
       housekeeping_(now) {

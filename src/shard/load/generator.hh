@@ -105,8 +105,6 @@ class LoadGenerator {
   [[nodiscard]] Connection* find(StreamHandle stream);
 
   const LoadPlan plan_;
-  const Metainfo& metainfo_;
-  const BlockMap& map_;
   StreamPort& streams_;
   LoadCounters counters_;
   LogHistogram latency_;
