@@ -75,8 +75,8 @@ Result<void> Appliance::start_parts() {
   if (config_.announce_enabled) {
     discovery::AnnounceOptions options;
     options.settings = announce_settings(config_);
-    options.port = config_.announce_port != 0 ? static_cast<std::uint16_t>(config_.announce_port)
-                                              : engine_.listening().front().port;
+    discovery::set_sources(options, engine_.listening(),
+                           static_cast<std::uint16_t>(config_.announce_port));
     options.peer_id = new_peer_id();
     options.user_agent = "Penstock/" PENSTOCK_VERSION;
     options.uploaded = [this](std::uint64_t key) -> std::uint64_t {

@@ -240,19 +240,24 @@ Result<void> AnnounceManager::Worker::start() {
   return {};
 }
 
+// A socket that can't be had or bound (no IPv6, an address that is gone) leaves its family out.
 void AnnounceManager::Worker::open_udp() {
-  constexpr int kType = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  sockaddr_storage any{};
-  udp4_ = socket(AF_INET, kType, 0);
-  any.ss_family = AF_INET;
-  if (udp4_ >= 0) bind(udp4_, reinterpret_cast<sockaddr*>(&any), sizeof(sockaddr_in));
-  udp6_ = socket(AF_INET6, kType, 0);
-  any.ss_family = AF_INET6;
-  const int on = 1;
-  if (udp6_ >= 0) {
-    setsockopt(udp6_, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    bind(udp6_, reinterpret_cast<sockaddr*>(&any), sizeof(sockaddr_in6));
-  }
+  const auto open_one = [](const AnnounceSource& source, const IpAddress& any) {
+    if (!source.enabled) return -1;
+    sockaddr_storage address{};
+    const socklen_t length = to_sockaddr({source.address.value_or(any), 0}, address);
+    const int made = socket(address.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (made < 0) return -1;
+    const int on = 1;
+    if (address.ss_family == AF_INET6) {
+      setsockopt(made, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    }
+    if (bind(made, reinterpret_cast<sockaddr*>(&address), length) == 0) return made;
+    close(made);
+    return -1;
+  };
+  udp4_ = open_one(options_.v4, IpAddress::v4(0, 0, 0, 0));
+  udp6_ = open_one(options_.v6, IpAddress{});
 }
 
 void AnnounceManager::Worker::add(std::uint64_t key, const std::vector<WireInfoHash>& hashes,
@@ -371,7 +376,6 @@ wire::AnnounceRequest AnnounceManager::Worker::request_of(const Announce& announ
   static_assert(sizeof request.peer_id == sizeof options_.peer_id);
   std::memcpy(&request.peer_id, options_.peer_id.data(), options_.peer_id.size());
   request.event = announce.event;
-  request.port = options_.port;
   request.peers_wanted = 0;  // they come to us
   request.key = session_key_;
   request.tracker_id = announce.tracker_id;
@@ -435,23 +439,32 @@ void AnnounceManager::Worker::send_parts(std::uint64_t job_token, Job& job,
     finish(job_token, failed(AnnounceOutcome::unreachable, host.error));
     return;
   }
-  const wire::AnnounceRequest request = request_of(job.announce);
-  const std::string url = wire::announce_url(job.announce.url, request);
+  wire::AnnounceRequest request = request_of(job.announce);
   // A torrent is a stranger's: it shall not make us ask just anything of services on this host.
   const bool loopback_ok = job.url.path.starts_with("/announce");
+  const std::uint64_t first_part = last_part_ + 1;
   for (const bool v4 : {true, false}) {
+    const AnnounceSource& source = v4 ? options_.v4 : options_.v6;
     const auto address = std::find_if(host.addresses.begin(), host.addresses.end(),
                                       [&](const IpAddress& ip) { return ip.is_v4() == v4; });
-    if (address == host.addresses.end()) continue;
+    if (!source.enabled || address == host.addresses.end()) continue;
     const std::uint64_t part = ++last_part_;
     parts_[part] = job_token;
     job.parts.push_back(part);
+    request.port = source.port;
     if (job.url.udp) {
       udp_.start(now_monotonic(), part, {*address, job.url.port}, request, job.url.path);
     } else {
-      http_->start(part, url, v4 ? IpFamily::v4 : IpFamily::v6, options_.settings.timeout,
-                   loopback_ok);
+      http_->start(part, wire::announce_url(job.announce.url, request),
+                   {.family = v4 ? IpFamily::v4 : IpFamily::v6,
+                    .source = source.address,
+                    .timeout = options_.settings.timeout,
+                    .loopback_ok = loopback_ok});
     }
+  }
+  if (last_part_ < first_part) {
+    finish(job_token, failed(AnnounceOutcome::unreachable,
+                             "it has no address of the families that we listen on"));
   }
 }
 
@@ -525,6 +538,24 @@ void AnnounceManager::Worker::send_udp() {
                length) < 0) {
       spdlog::debug("sending to tracker {}: {}", to.to_string(),
                     std::error_code(errno, std::generic_category()).message());
+    }
+  }
+}
+
+void set_sources(AnnounceOptions& options, const std::vector<Endpoint>& listening,
+                 std::uint16_t port) {
+  const auto take = [port](AnnounceSource& source, const Endpoint& endpoint) {
+    if (source.enabled) return;
+    source.enabled = true;
+    source.port = port != 0 ? port : endpoint.port;
+    if (!endpoint.ip.is_unspecified()) source.address = endpoint.ip;
+  };
+  // Listeners for every address first: with one of them any address will do.
+  for (const bool wild : {true, false}) {
+    for (const Endpoint& endpoint : listening) {
+      if (endpoint.ip.is_unspecified() != wild) continue;
+      if (!endpoint.ip.is_v4()) take(options.v6, endpoint);
+      if (endpoint.ip.is_v4() || wild) take(options.v4, endpoint);
     }
   }
 }

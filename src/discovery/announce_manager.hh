@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/address.hh"
 #include "base/digest.hh"
 #include "base/result.hh"
 #include "base/time.hh"
@@ -26,14 +27,28 @@ struct AnnounceSettings {
   Duration timeout = Duration::seconds(30);  // of an HTTP announce
 };
 
+// Where peers reach us over one family. A tracker lists the address that it is asked from: where we
+// listen on one address only, announces leave from it.
+struct AnnounceSource {
+  bool enabled = false;
+  std::optional<IpAddress> address;  // nullopt: whichever the routes choose
+  std::uint16_t port = 0;
+};
+
 struct AnnounceOptions {
   AnnounceSettings settings;
-  std::uint16_t port = 6881;  // where peers reach us
+  AnnounceSource v4;
+  AnnounceSource v6;
   std::array<std::byte, 20> peer_id{};
   std::string user_agent;
   // Bytes uploaded of the torrent that was added with this key. Called on the manager's thread.
   std::function<std::uint64_t(std::uint64_t key)> uploaded;
 };
+
+// The sources that follow from where we listen (as EngineApi::listening says; "::" is both
+// families). port: instead of the listeners'; 0: theirs.
+void set_sources(AnnounceOptions& options, const std::vector<Endpoint>& listening,
+                 std::uint16_t port);
 
 class AnnounceManager {
  public:

@@ -82,11 +82,10 @@ curl_socket_t HttpFetch::on_open(void* self, curlsocktype, curl_sockaddr* addres
   return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-void HttpFetch::start(std::uint64_t token, const std::string& url, IpFamily family,
-                      Duration timeout, bool loopback_ok) {
+void HttpFetch::start(std::uint64_t token, const std::string& url, const FetchHow& how) {
   auto transfer = std::make_unique<Transfer>();
   transfer->token = token;
-  transfer->loopback_ok = loopback_ok;
+  transfer->loopback_ok = how.loopback_ok;
   if (spare_.empty()) {
     transfer->easy = curl_easy_init();
     ASSERT(transfer->easy != nullptr);
@@ -103,11 +102,14 @@ void HttpFetch::start(std::uint64_t token, const std::string& url, IpFamily fami
   curl_easy_setopt(easy, CURLOPT_MAXREDIRS, kRedirectsMax);
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(timeout.ns / 1'000'000));
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(how.timeout.ns / 1'000'000));
   curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "");
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  const long resolve = family == IpFamily::v4 ? CURL_IPRESOLVE_V4 : CURL_IPRESOLVE_V6;
+  const long resolve = how.family == IpFamily::v4 ? CURL_IPRESOLVE_V4 : CURL_IPRESOLVE_V6;
   curl_easy_setopt(easy, CURLOPT_IPRESOLVE, resolve);
+  if (how.source) {
+    curl_easy_setopt(easy, CURLOPT_INTERFACE, ("host!" + how.source->to_string()).c_str());
+  }
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &HttpFetch::on_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer.get());
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &HttpFetch::on_open);

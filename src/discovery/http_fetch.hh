@@ -7,18 +7,29 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include <curl/curl.h>
 
+#include "base/address.hh"
 #include "base/result.hh"
 #include "base/time.hh"
 
 namespace penstock::discovery {
 
 enum class IpFamily : std::uint8_t { v4, v6 };
+
+struct FetchHow {
+  IpFamily family = IpFamily::v4;
+  std::optional<IpAddress> source;  // the address to connect from; nullopt: any
+  Duration timeout = Duration::seconds(30);
+  // Else connections to this host itself are refused, whatever a name resolves to or a redirect
+  // says.
+  bool loopback_ok = false;
+};
 
 struct FetchAnswer {
   std::uint64_t token = 0;
@@ -35,10 +46,8 @@ class HttpFetch {
   HttpFetch(const HttpFetch&) = delete;
   HttpFetch& operator=(const HttpFetch&) = delete;
 
-  // Answered exactly once by poll(), unless cancelled. loopback_ok: else connections to this host
-  // itself are refused, whatever a name resolves to or a redirect says.
-  void start(std::uint64_t token, const std::string& url, IpFamily family, Duration timeout,
-             bool loopback_ok);
+  // Answered exactly once by poll(), unless cancelled.
+  void start(std::uint64_t token, const std::string& url, const FetchHow& how);
   void cancel(std::uint64_t token);
   bool poll(FetchAnswer& out);
 
