@@ -299,7 +299,8 @@ PieceVerifier::Step PieceVerifier::step(JobRun& run, Finished& out) {
 }
 
 bool PieceVerifier::work(std::uint32_t& budget, Finished& out) {
-  if (!poked_) return false;
+  // Memory comes free by releases and evictions that nobody tells of: what starves tries every time.
+  if (!poked_ && !starved_) return false;
   starved_ = false;
   start_jobs();
   // Each run in turn as far as it gets; whoever used up the budget is first next time.

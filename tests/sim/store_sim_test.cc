@@ -356,5 +356,11 @@ TEST(StoreSim, ManySeeds) {
   }
 }
 
+// A verification that starved for memory was not tried again when a release made room.
+TEST(StoreSim, Seed364StarvedJob) {
+  Life life(364);
+  life.run(3000);
+}
+
 }  // namespace
 }  // namespace penstock
