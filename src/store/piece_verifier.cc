@@ -299,7 +299,8 @@ PieceVerifier::Step PieceVerifier::step(JobRun& run, Finished& out) {
 }
 
 bool PieceVerifier::work(std::uint32_t& budget, Finished& out) {
-  // Memory comes free by releases and evictions that nobody tells of: what starves tries every time.
+  // Memory comes free by releases and evictions that nobody tells of: what starves tries every
+  // time.
   if (!poked_ && !starved_) return false;
   starved_ = false;
   start_jobs();
