@@ -50,10 +50,7 @@ const char* name_of(StreamError error) {
 
 LoadGenerator::LoadGenerator(const LoadPlan& plan, const Metainfo& metainfo, const BlockMap& map,
                              const LinkFactory& make_link, StreamPort& streams, Instant now)
-    : plan_(plan),
-      streams_(streams),
-      connections_(plan.connections),
-      housekeeping_(now) {
+    : plan_(plan), streams_(streams), connections_(plan.connections), housekeeping_(now) {
   Random seeds(plan.random_seed);
   const std::size_t blocks = std::max(map.block_count(PieceIndex(0)), 1u);
   for (std::uint32_t i = 0; i < plan.connections; ++i) {
