@@ -534,8 +534,9 @@ def test_clients_find_it(options, folder):
     per_torrent = sum(t["uploaded"] for t in appliance.torrents().values())
     check(per_torrent == metric, f"the torrents' bytes are {per_torrent}, all are {metric}")
     if os.environ.get(INSIDE):
-        # What else is on this lo (asking the clients how far they are, the tracker) is more, the
-        # longer they take: under 0.1 % on a quiet machine, which the figure below shows.
+        # lo also carries our questions to the clients and the tracker's traffic, more the longer
+        # they take: 0.02 to 0.33 % was seen. So this bound is ten times what is wanted (0.1 %);
+        # a namespace for the seed alone would let it be tight.
         check(
             -1e-3 < carried / moved - 1 < 1e-2, f"lo carried {carried}, metrics say {moved}"
         )
