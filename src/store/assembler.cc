@@ -9,7 +9,11 @@ using Phase = Assembly::Phase;
 
 Assembler::Assembler(ExtentCache& cache, FileTable& files, ReadBudget& budget,
                      StoreCounters& counters)
-    : cache_(cache), files_(files), budget_(budget), counters_(counters) {
+    : cache_(cache),
+      files_(files),
+      budget_(budget),
+      counters_(counters),
+      running_(std::min(std::max(cache.slab_count() / 32, 2u), kAssembliesMax)) {
   const std::uint32_t share = std::max(cache.slab_count() / 32, 2u);
   while (count_ < std::min(share, kAssembliesMax) &&
          cache_.try_reserve(assemblies_[count_].bounce)) {
@@ -29,17 +33,25 @@ void Assembler::cancel(Extent& extent) {
   queue_.remove(&extent);
 }
 
+// A torrent whose disk hangs keeps at most half of them, a pool three quarters.
+bool Assembler::may_start(const Extent& extent) const {
+  const ShardContent& owner = *extent.owner;
+  return owner.assemblies < std::max(count_ / 2, 1u) && running_.room(owner.content.pool);
+}
+
 void Assembler::start() {
   for (std::uint32_t i = 0; i < count_ && !queue_.empty(); ++i) {
     Assembly& assembly = assemblies_[i];
     if (assembly.phase != Phase::idle) continue;
-    // A torrent whose disk hangs keeps at most half of them; look a little further then.
+    // What may not start now goes to the end of the line, so that the others' turn comes whatever
+    // hangs before them.
     Extent* extent = queue_.front();
-    for (std::uint32_t step = 0; step < 16 && extent != nullptr; ++step) {
-      if (extent->owner->assemblies < std::max(count_ / 2, 1u)) break;
-      extent = queue_.next(extent);
+    for (std::uint32_t step = 0; step < 16 && !may_start(*extent); ++step) {
+      queue_.remove(extent);
+      queue_.push_back(extent);
+      extent = queue_.front();
     }
-    if (extent == nullptr || extent->owner->assemblies >= std::max(count_ / 2, 1u)) return;
+    if (!may_start(*extent)) return;
 
     ShardContent& owner = *extent->owner;
     const auto first = static_cast<std::uint32_t>(std::countr_zero(extent->wanted));
@@ -59,6 +71,7 @@ void Assembler::start() {
     if (assembly.file == owner.content.files.size()) assembly.file = region.first_file;
     assembly.error = IoError::none;
     ++owner.assemblies;
+    running_.begin(owner.content.pool);
     if ((extent->exposed & assembly.mask) != 0) {
       assembly.phase = Phase::renew;
     } else {
@@ -164,7 +177,7 @@ void Assembler::on_file(FileState& file) {
 
 bool Assembler::poll_read(Assembly& assembly, StorageOp& out) {
   ShardContent& owner = *assembly.extent->owner;
-  if (!budget_.room(ReadBudget::slot(owner.content.pool))) return false;
+  if (!budget_.room(owner.content.pool)) return false;
   FileState& file = owner.files[assembly.file];
   --file.needed;
   if (file.phase != FileState::Phase::open || file.reopen) {
@@ -273,6 +286,7 @@ Assembly* Assembler::poll_done() {
 
 void Assembler::finish(Assembly& assembly) {
   DCHECK(assembly.phase == Phase::done);
+  running_.end(assembly.extent->owner->content.pool);
   --assembly.extent->owner->assemblies;
   assembly.extent = nullptr;
   assembly.phase = Phase::idle;

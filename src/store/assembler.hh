@@ -72,6 +72,7 @@ class Assembler {
   [[nodiscard]] bool is_done(const Extent& extent) const;
 
  private:
+  [[nodiscard]] bool may_start(const Extent& extent) const;
   void start();
   void fill(Assembly& assembly);
   void advance(Assembly& assembly);
@@ -84,6 +85,7 @@ class Assembler {
   ReadBudget& budget_;
   StoreCounters& counters_;
   std::uint32_t count_ = 0;
+  PoolShare running_;
   Instant resume_at_ = Instant::never();
   std::array<Assembly, kAssembliesMax> assemblies_{};
   List<Extent, struct ReadTag> queue_;

@@ -7,7 +7,8 @@ ExtentCache::ExtentCache(Arena arena, const StoreLimits& limits, StoreCounters& 
       extents_(std::make_unique<Extent[]>(arena.slab_count())),
       table_(arena.slab_count()),
       eviction_(limits.policy, arena.slab_count()),
-      counters_(counters) {}
+      counters_(counters),
+      held_(arena.slab_count()) {}
 
 bool ExtentCache::try_reserve(std::uint32_t& index) {
   SlabIndex slab;
@@ -63,7 +64,7 @@ void ExtentCache::free_extent(Extent& extent) {
 void ExtentCache::unhold(Extent& extent) {
   ASSERT(extent.holds > 0);
   if (--extent.holds != 0) return;
-  --held_;
+  held_.end(extent.owner->content.pool);
   --extent.owner->held_extents;
   // What failed is not remembered: the next want asks the disk again.
   if (extent.orphan || extent.failed != 0 || extent.valid == 0) {
@@ -125,7 +126,7 @@ void ExtentCache::validate() const {
     ASSERT(extent.holds > 0 || extent.pins > 0 || extent.queue != EvictionQueue::none);
     ASSERT(extent.waiters.size() + extent.io <= extent.holds);
   }
-  ASSERT(held == held_);
+  ASSERT(held == held_.total());
   ASSERT(queued == eviction_.size());
   ASSERT(used + reserved_ + pool_.free_count() == slab_count());
 }

@@ -15,6 +15,7 @@
 #include "base/arena.hh"
 #include "store/eviction.hh"
 #include "store/extent.hh"
+#include "store/pool_share.hh"
 #include "store/shard_content.hh"
 #include "store/store.hh"
 
@@ -37,7 +38,7 @@ class ExtentCache {
   // A want, a job or I/O needs it to stay.
   void hold(Extent& extent) {
     if (extent.holds++ == 0) {
-      ++held_;
+      held_.begin(extent.owner->content.pool);
       ++extent.owner->held_extents;
     }
   }
@@ -74,7 +75,8 @@ class ExtentCache {
   [[nodiscard]] std::byte* data(const Extent& extent) const {
     return pool_.arena().slab(SlabIndex(index_of(extent)));
   }
-  [[nodiscard]] std::uint32_t held_count() const { return held_; }
+  [[nodiscard]] std::uint32_t held_count() const { return held_.total(); }
+  [[nodiscard]] std::uint32_t held_count(PoolIndex pool) const { return held_.of(pool); }
   [[nodiscard]] std::uint32_t slab_count() const { return pool_.arena().slab_count(); }
   // Slabs set aside at the start, never used for extents; false when none is left.
   bool try_reserve(std::uint32_t& index);
@@ -89,7 +91,7 @@ class ExtentCache {
   ExtentTable table_;
   Eviction eviction_;
   StoreCounters& counters_;
-  std::uint32_t held_ = 0;
+  PoolShare held_;
   std::uint32_t reserved_ = 0;
 };
 

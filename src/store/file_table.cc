@@ -18,23 +18,29 @@ constexpr std::uint8_t kBackoffLast = 8;
 // Levels beyond the last backoff until an unchanged file is read again.
 constexpr std::uint8_t kRetryLevel = kBackoffLast + 10;
 
+PoolIndex pool_of(const FileState& file) {
+  return file.owner->content.pool;
+}
+
 }  // namespace
 
 void FileTable::want_open(FileState& file) {
-  if (file.phase != FileState::Phase::closed) return;
+  if (file.phase != FileState::Phase::closed || file.owner->forgetting) return;
   file.phase = FileState::Phase::opening;
-  to_open_.push_back(&file);
+  to_open_.push_back(&file, pool_of(file));
 }
 
 void FileTable::request_check(Instant now, FileState& file) {
   file.next_check = now + kCheckInterval;
   if (file.checking || file.owner->forgetting) return;
   file.checking = true;
-  to_check_.push_back(&file);
+  to_check_.push_back(&file, pool_of(file));
 }
 
 void FileTable::arm(Instant now, FileState& file, std::uint8_t timer) {
   disarm(file);
+  // A read that ends after its torrent was forgotten may still be in trouble.
+  if (file.owner->forgetting) return;
   file.timer = timer;
   file.timer_at = now + kTimers[timer];
   timers_[timer].push_back(&file);
@@ -97,7 +103,7 @@ void FileTable::start_close(FileState& file) {
   handle_lru_.remove(&file);
   file.phase = FileState::Phase::closing;
   ++closing_;
-  to_close_.push_back(&file);
+  to_close_.push_back(&file, pool_of(file));
 }
 
 void FileTable::close_one_idle() {
@@ -116,26 +122,26 @@ bool FileTable::poll_io(StorageOp& out) {
     close_one_idle();
   FileState* file = nullptr;
   out = StorageOp{};
-  if ((file = to_close_.pop_front()) != nullptr) {
+  if ((file = to_close_.pop_front(closes_)) != nullptr) {
+    closes_.begin(pool_of(*file));
     out.kind = StorageOp::Kind::close;
     out.file = file->handle;
     out.token = make_token(file, OpTag::close);
-  } else if (handles_ < open_files_max_ && opens_ < kOpensInFlightMax &&
-             (file = to_open_.pop_front()) != nullptr) {
+  } else if (handles_ < open_files_max_ && (file = to_open_.pop_front(opens_)) != nullptr) {
     ++handles_;
-    ++opens_;
+    opens_.begin(pool_of(*file));
     ++file->owner->open_count;
     out.kind = StorageOp::Kind::open;
     out.token = make_token(file, OpTag::open);
-  } else if (checks_ < kChecksInFlightMax && (file = to_check_.pop_front()) != nullptr) {
-    ++checks_;
+  } else if ((file = to_check_.pop_front(checks_)) != nullptr) {
+    checks_.begin(pool_of(*file));
     out.kind = StorageOp::Kind::check;
     out.token = make_token(file, OpTag::check);
   } else {
     return false;
   }
   ++file->owner->operations;
-  out.pool = file->owner->content.pool;
+  out.pool = pool_of(*file);
   out.path = file->owner->content.files[file->index].path.c_str();
   return true;
 }
@@ -150,7 +156,7 @@ FileTable::News FileTable::adopt(FileState& file, const FileFacts& facts) {
 
 FileTable::News FileTable::on_open(Instant now, FileState& file,
                                    const StorageCompletion& completion) {
-  --opens_;
+  opens_.end(pool_of(file));
   --file.owner->operations;
   DCHECK(file.phase == FileState::Phase::opening);
   if (completion.error == IoError::none) {
@@ -175,8 +181,10 @@ FileTable::News FileTable::on_open(Instant now, FileState& file,
     return News::none;
   }
   if (completion.error == IoError::exhausted) {
-    // Not the file's fault: what is open may have to close first.
-    file.phase = FileState::Phase::closed;
+    // Not the file's fault: what is open may have to close first. One that could not be had before
+    // is looked at again by its timer; nobody wants it, so nobody else would.
+    const bool was_failed = file.error != IoError::none;
+    file.phase = was_failed ? FileState::Phase::failed : FileState::Phase::closed;
     close_one_idle();
     pause(now, file);
     return News::none;
@@ -194,7 +202,7 @@ FileTable::News FileTable::on_open(Instant now, FileState& file,
 
 FileTable::News FileTable::on_check(Instant now, FileState& file,
                                     const StorageCompletion& completion) {
-  --checks_;
+  checks_.end(pool_of(file));
   --file.owner->operations;
   file.checking = false;
   const bool timed = file.timed_check;
@@ -255,6 +263,7 @@ FileTable::News FileTable::on_check(Instant now, FileState& file,
 
 void FileTable::on_close(FileState& file) {
   DCHECK(file.phase == FileState::Phase::closing);
+  closes_.end(pool_of(file));
   --closing_;
   --handles_;
   --file.owner->open_count;
@@ -296,11 +305,11 @@ void FileTable::forget(ShardContent& content) {
     FileState& file = content.files[i];
     disarm(file);
     if (file.Hook<struct CheckTag>::linked()) {
-      to_check_.remove(&file);
+      to_check_.remove(&file, pool_of(file));
       file.checking = false;
     }
     if (file.phase == FileState::Phase::opening && file.Hook<struct OpenTag>::linked()) {
-      to_open_.remove(&file);
+      to_open_.remove(&file, pool_of(file));
       file.phase = FileState::Phase::closed;
     }
     if (file.phase == FileState::Phase::open && !file.reopen) close_soon(file);

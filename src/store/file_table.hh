@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "base/time.hh"
+#include "store/pool_share.hh"
 #include "store/shard_content.hh"
 #include "store/storage.hh"
 
@@ -91,6 +92,7 @@ class FileTable {
   static constexpr std::uint32_t kTimerCount = 9;
   static constexpr Duration kCheckInterval = Duration::seconds(2);
   static constexpr std::uint32_t kOpensInFlightMax = 32;
+  static constexpr std::uint32_t kClosesInFlightMax = 32;
   static constexpr std::uint32_t kChecksInFlightMax = 16;
   static constexpr std::uint32_t kClosingMax = 8;  // to make room for opens
 
@@ -104,12 +106,13 @@ class FileTable {
   const std::uint32_t open_files_max_;
   std::uint32_t handles_ = 0;  // open, being opened or closed
   std::uint32_t closing_ = 0;  // queued for or in a close
-  std::uint32_t opens_ = 0;
-  std::uint32_t checks_ = 0;
+  PoolShare opens_{kOpensInFlightMax};
+  PoolShare closes_{kClosesInFlightMax};
+  PoolShare checks_{kChecksInFlightMax};
   List<FileState, struct HandleTag> handle_lru_;  // open; longest unused first
-  List<FileState, struct OpenTag> to_open_;
-  List<FileState, struct OpenTag> to_close_;
-  List<FileState, struct CheckTag> to_check_;
+  PoolQueues<FileState, struct OpenTag> to_open_;
+  PoolQueues<FileState, struct OpenTag> to_close_;
+  PoolQueues<FileState, struct CheckTag> to_check_;
   std::array<List<FileState, struct TimerTag>, kTimerCount> timers_;
 };
 

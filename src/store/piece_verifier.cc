@@ -40,7 +40,8 @@ PieceVerifier::PieceVerifier(const StoreLimits&, ExtentCache& cache, PageDemand&
       zeros_(zeros),
       runs_max_(std::clamp(cache.slab_count() / 32, 1u, kRunsMax)),
       jobs_(std::make_unique<PieceJob[]>(kJobsMax)),
-      runs_(std::make_unique<JobRun[]>(runs_max_)) {
+      runs_(std::make_unique<JobRun[]>(runs_max_)),
+      runs_share_(runs_max_) {
   for (std::uint32_t i = 0; i < kJobsMax; ++i)
     free_jobs_.push_back(&jobs_[i]);
   for (std::uint32_t i = 0; i < runs_max_; ++i)
@@ -63,8 +64,8 @@ PieceJob* PieceVerifier::find(const ShardContent& owner, PieceIndex piece) const
 
 PieceJob* PieceVerifier::find_or_add(ShardContent& owner, PieceIndex piece) {
   if (PieceJob* job = find(owner, piece); job != nullptr) return job;
-  // A torrent whose disk hangs must leave jobs to others.
-  if (owner.job_count >= kJobsMax / 2) return nullptr;
+  // A torrent or a pool whose disk hangs must leave jobs to others.
+  if (owner.job_count >= kJobsMax / 2 || !jobs_share_.room(owner.content.pool)) return nullptr;
   PieceJob* job = free_jobs_.pop_front();
   if (job == nullptr) return nullptr;
   job->owner = &owner;
@@ -74,7 +75,7 @@ PieceJob* PieceVerifier::find_or_add(ShardContent& owner, PieceIndex piece) {
   job->chain = head;
   head = job;
   ++owner.job_count;
-  ++job_count_;
+  jobs_share_.begin(owner.content.pool);
   owner.queued_jobs.push_back(job);
   if (!owner.Hook<struct JobRingTag>::linked()) ring_.push_back(&owner);
   poked_ = true;
@@ -91,6 +92,7 @@ void PieceVerifier::finish(PieceJob& job) {
     job.run->job = nullptr;
     job.run = nullptr;
     --owner.running_jobs;
+    runs_share_.end(owner.content.pool);
   } else {
     owner.queued_jobs.remove(&job);
     if (owner.queued_jobs.empty()) ring_.remove(&owner);
@@ -102,7 +104,7 @@ void PieceVerifier::finish(PieceJob& job) {
   job.chain = nullptr;
   job.owner = nullptr;
   --owner.job_count;
-  --job_count_;
+  jobs_share_.end(owner.content.pool);
   free_jobs_.push_back(&job);
   poked_ = true;
 }
@@ -111,7 +113,8 @@ void PieceVerifier::start_jobs() {
   std::uint32_t passed = 0;
   while (!ring_.empty() && !free_runs_.empty() && passed < ring_.size()) {
     ShardContent* owner = ring_.pop_front();
-    if (owner->running_jobs >= std::max(runs_max_ / 2, 1u)) {
+    if (owner->running_jobs >= std::max(runs_max_ / 2, 1u) ||
+        !runs_share_.room(owner->content.pool)) {
       ring_.push_back(owner);
       ++passed;
       continue;
@@ -123,6 +126,7 @@ void PieceVerifier::start_jobs() {
     run->job = job;
     job->run = run;
     ++owner->running_jobs;
+    runs_share_.begin(owner->content.pool);
     begin_run(*run);
   }
 }
@@ -342,8 +346,8 @@ void PieceVerifier::validate() const {
       ASSERT((job->run != nullptr) != job->Hook<struct JobQueueTag>::linked());
     }
   }
-  ASSERT(jobs == job_count_ && jobs + free_jobs_.size() == kJobsMax);
-  ASSERT(running + free_runs_.size() == runs_max_);
+  ASSERT(jobs == job_count() && jobs + free_jobs_.size() == kJobsMax);
+  ASSERT(running + free_runs_.size() == runs_max_ && running == runs_share_.total());
 }
 
 }  // namespace penstock

@@ -10,7 +10,8 @@
 // Hybrid torrents must match both: a v1 peer would throw away what only matches v2, and the second
 // hash is paid once a piece, not once a block served.
 //
-// Torrents take turns, and a torrent has at most half of the running jobs (but for one).
+// Torrents take turns; a torrent has at most half of the running jobs (but for one), a pool three
+// quarters.
 #pragma once
 
 #include <array>
@@ -96,7 +97,7 @@ class PieceVerifier {
   void forget(ShardContent& owner);
   [[nodiscard]] bool poked() const { return poked_; }
   [[nodiscard]] bool starved() const { return starved_; }
-  [[nodiscard]] std::uint32_t job_count() const { return job_count_; }
+  [[nodiscard]] std::uint32_t job_count() const { return jobs_share_.total(); }
 
   void validate() const;
 
@@ -132,7 +133,8 @@ class PieceVerifier {
   List<JobRun, struct RunTag> free_runs_;
   List<JobRun, struct RunTag> running_;
   List<ShardContent, struct JobRingTag> ring_;  // torrents with queued jobs
-  std::uint32_t job_count_ = 0;
+  PoolShare jobs_share_{kJobsMax};
+  PoolShare runs_share_;
   Sha256 sha256_;
   MerkleHasher merkle_;
   bool poked_ = false;

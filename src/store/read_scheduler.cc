@@ -41,7 +41,7 @@ bool ReadScheduler::is_readable(const FileState& file) const {
 
 void ReadScheduler::make_ready(FileState& file) {
   if (file.Hook<struct ReadyTag>::linked() || !is_readable(file)) return;
-  ready_[ReadBudget::slot(file.owner->content.pool)].push_back(&file);
+  ready_.push_back(&file, file.owner->content.pool);
 }
 
 void ReadScheduler::on_readable(FileState& file) {
@@ -56,7 +56,7 @@ void ReadScheduler::cancel(Extent& extent) {
   FileState& file = extent.owner->files[extent.owner->regions[extent.region].first_file];
   file.wanted.remove(&extent);
   if (file.wanted.empty() && file.Hook<struct ReadyTag>::linked())
-    ready_[ReadBudget::slot(file.owner->content.pool)].remove(&file);
+    ready_.remove(&file, file.owner->content.pool);
 }
 
 bool ReadScheduler::fail_next(FileState& file, Extent*& extent) {
@@ -70,17 +70,11 @@ bool ReadScheduler::fail_next(FileState& file, Extent*& extent) {
 }
 
 bool ReadScheduler::poll_io(StorageOp& out) {
-  if (budget_.full()) return false;
-  for (std::uint32_t i = 0; i < ReadBudget::kPools; ++i) {
-    const std::uint32_t slot = (next_pool_ + i) % ReadBudget::kPools;
-    if (ready_[slot].empty() || !budget_.room(slot)) continue;
-    next_pool_ = slot + 1;
-    while (FileState* file = ready_[slot].pop_front()) {
-      if (!is_readable(*file)) continue;  // closed since; on_readable() brings it back
-      build(*file, out);
-      make_ready(*file);  // to the end of the line
-      return true;
-    }
+  while (FileState* file = ready_.pop_front(budget_)) {
+    if (!is_readable(*file)) continue;  // closed since; on_readable() brings it back
+    build(*file, out);
+    make_ready(*file);  // to the end of the line
+    return true;
   }
   return false;
 }
@@ -88,12 +82,15 @@ bool ReadScheduler::poll_io(StorageOp& out) {
 Extent* ReadScheduler::neighbour(const Extent& extent, bool forward) const {
   if (!forward && extent.offset == 0) return nullptr;
   Extent* other = cache_.find(forward ? extent.key + 1 : extent.key - 1);
-  // Keys of neighbouring regions are neighbours too; a solo extent was in a read that failed.
+  // Keys of neighbouring regions are neighbours too, and so may the old and the new keys of a
+  // region be whose file changed; a solo extent was in a read that failed.
   if (other == nullptr || other->owner != extent.owner || other->region != extent.region ||
       other->solo) {
     return nullptr;
   }
-  return other;
+  const std::uint64_t behind = forward ? extent.offset : other->offset;
+  const std::uint64_t ahead = forward ? other->offset : extent.offset;
+  return ahead == behind + kExtentSize ? other : nullptr;
 }
 
 void ReadScheduler::take(ReadOp& op, StorageOp& out, Extent& extent, Run run) {
@@ -169,10 +166,10 @@ ReadScheduler::Outcome ReadScheduler::on_read(ReadOp& op, const StorageCompletio
   IoError error = completion.error;
   if (error != IoError::none) {
     ++counters_.read_errors;
+    // Perhaps it failed before the pages were renewed: then the old ones are still exposed.
+    for (std::uint32_t i = 0; i < op.part_count; ++i)
+      op.parts[i].extent->exposed |= op.parts[i].exposed;
     if (error == IoError::exhausted) {
-      // Perhaps for want of fresh pages: then the old ones are still exposed.
-      for (std::uint32_t i = 0; i < op.part_count; ++i)
-        op.parts[i].extent->exposed |= op.parts[i].exposed;
       want_again(op, false);
       return Outcome::again;
     }

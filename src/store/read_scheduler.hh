@@ -13,6 +13,7 @@
 
 #include "store/extent_cache.hh"
 #include "store/file_table.hh"
+#include "store/pool_share.hh"
 
 namespace penstock {
 
@@ -29,39 +30,17 @@ struct alignas(16) ReadOp : Hook<struct FreeReadTag> {
   std::array<Part, kReadSegmentsMax> parts{};
 };
 
-// Reads in flight by pool. Pools beyond the table share its slots.
-class ReadBudget {
+// Reads in flight.
+class ReadBudget : public PoolShare {
  public:
-  static constexpr std::uint32_t kPools = 64;
-
   explicit ReadBudget(std::uint32_t reads_max)
-      : total_max_(std::max(reads_max, 1u)),
-        pool_max_(std::max(reads_max - reads_max / 4, 1u)),
-        file_max_(std::max(reads_max / 2, 1u)) {}
+      : PoolShare(reads_max), file_max_(std::max(reads_max / 2, 1u)) {}
 
-  static std::uint32_t slot(PoolIndex pool) { return pool.value % kPools; }
-  [[nodiscard]] bool room(std::uint32_t pool_slot) const {
-    return total_ < total_max_ && by_pool_[pool_slot] < pool_max_;
-  }
+  using PoolShare::room;
   [[nodiscard]] bool room(const FileState& file) const { return file.reads < file_max_; }
-  [[nodiscard]] bool full() const { return total_ >= total_max_; }
-  void begin(PoolIndex pool) {
-    ++total_;
-    ++by_pool_[slot(pool)];
-  }
-  void end(PoolIndex pool) {
-    ASSERT(total_ > 0 && by_pool_[slot(pool)] > 0);
-    --total_;
-    --by_pool_[slot(pool)];
-  }
-  [[nodiscard]] std::uint32_t total() const { return total_; }
 
  private:
-  const std::uint32_t total_max_;
-  const std::uint32_t pool_max_;
   const std::uint32_t file_max_;
-  std::uint32_t total_ = 0;
-  std::array<std::uint32_t, kPools> by_pool_{};
 };
 
 class ReadScheduler {
@@ -111,8 +90,7 @@ class ReadScheduler {
   StoreCounters& counters_;
   std::unique_ptr<ReadOp[]> ops_;
   List<ReadOp, struct FreeReadTag> free_ops_;
-  std::array<List<FileState, struct ReadyTag>, ReadBudget::kPools> ready_;
-  std::uint32_t next_pool_ = 0;
+  PoolQueues<FileState, struct ReadyTag> ready_;
 };
 
 }  // namespace penstock

@@ -30,6 +30,15 @@ ShardContent::ShardContent(TorrentContent& of, ShardId of_shard)
   }
 }
 
+void ShardContent::check_unlinked() const {
+  for (std::size_t i = 0; i < content.files.size(); ++i) {
+    const FileState& file = files[i];
+    DCHECK(!file.Hook<struct HandleTag>::linked() && !file.Hook<struct OpenTag>::linked());
+    DCHECK(!file.Hook<struct CheckTag>::linked() && !file.Hook<struct ReadyTag>::linked());
+    DCHECK(!file.Hook<struct TimerTag>::linked() && !file.Hook<struct FileEventTag>::linked());
+  }
+}
+
 std::uint32_t ShardContent::region_of_file(std::uint32_t file) const {
   const auto [first, last] = pieces_of_file(file);
   static_cast<void>(last);

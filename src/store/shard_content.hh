@@ -81,7 +81,6 @@ class ShardContent : public Hook<struct TorrentTag>,
   static constexpr std::uint8_t kTellLost = 2;    // StoreEvents to be polled
   static constexpr std::uint8_t kTellRecovered = 4;
   static constexpr std::uint8_t kRecheck = 8;  // to be verified again in the background
-  static constexpr std::uint8_t kFresh = 16;   // its next verification must read from the disk
 
   ShardContent(TorrentContent& content, ShardId shard);
 
@@ -95,6 +94,8 @@ class ShardContent : public Hook<struct TorrentTag>,
   [[nodiscard]] bool idle() const {
     return extents.empty() && wants.empty() && job_count == 0 && open_count == 0 && operations == 0;
   }
+  // Aborts (where DCHECK is on) when a file of it is in a list.
+  void check_unlinked() const;
   // The region that holds this offset of the piece space, which lies in `piece`.
   [[nodiscard]] std::uint32_t region_at(PieceIndex piece, std::uint64_t offset) const {
     std::uint32_t low = content.first_region[piece.value];

@@ -73,6 +73,10 @@ struct Store::Impl {
   void finish_job(Instant now, const PieceVerifier::Finished& finished);
   bool run_jobs(Instant now);
   bool start_recheck();
+  bool start_recheck_of(ShardContent& content);
+  PieceJob*& background_job_of(const ShardContent& content) {
+    return background_jobs[PoolShare::slot(content.content.pool)];
+  }
   bool poll_event(StoreEvent& out);
   void tell_file(FileState& file);
 
@@ -117,6 +121,7 @@ struct Store::Impl {
 
   std::unique_ptr<Want[]> want_pool;
   WantList free_wants;
+  PoolShare wants_used;
   WantList stalled;
   WantList answers;
   List<ShardContent, struct TorrentTag> torrents;
@@ -124,7 +129,7 @@ struct Store::Impl {
   List<FileState, struct FileEventTag> file_events;
   List<ShardContent, struct RecheckTag> rechecks;
   List<ShardContent, struct ForgetTag> forgetting;
-  PieceJob* background_job = nullptr;
+  std::array<PieceJob*, PoolShare::kPools> background_jobs{};  // by slot of the pool
   std::uint64_t next_key = 0;
   Instant last_now;
   StorageOp refused;

@@ -138,6 +138,7 @@ void Store::Impl::forget(ShardContent& content) {
     want->state = Want::State::lost;
     answers.push_back(want);
   }
+  PieceJob*& background_job = background_job_of(content);
   if (background_job != nullptr && background_job->owner == &content) background_job = nullptr;
   verifier->forget(content);
   files.forget(content);
@@ -171,6 +172,8 @@ bool Store::Impl::forget_step(ShardContent& content) {
 }
 
 void Store::Impl::detach(ShardContent& content) {
+  // It is freed next: no list may know anything of it.
+  content.check_unlinked();
   forgetting.remove(&content);
   torrents.remove(&content);
   content.attached = false;

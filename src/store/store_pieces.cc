@@ -5,6 +5,7 @@
 namespace penstock {
 
 void Store::Impl::tell(ShardContent& content, PieceIndex piece, std::uint8_t flag) {
+  if (content.forgetting) return;
   std::uint8_t& flags = content.piece_flags[piece.value];
   flags =
       static_cast<std::uint8_t>(flags & ~(ShardContent::kTellLost | ShardContent::kTellRecovered));
@@ -20,7 +21,8 @@ void Store::Impl::tell(ShardContent& content, PieceIndex piece, std::uint8_t fla
 }
 
 void Store::Impl::tell_file(FileState& file) {
-  if (!file.Hook<struct FileEventTag>::linked()) file_events.push_back(&file);
+  if (file.owner->forgetting || file.Hook<struct FileEventTag>::linked()) return;
+  file_events.push_back(&file);
 }
 
 void Store::Impl::lose_piece(Instant now, ShardContent& content, PieceIndex piece, bool by_hash) {
@@ -230,7 +232,7 @@ void Store::Impl::finish_job(Instant now, const PieceVerifier::Finished& finishe
         files.request_check(now, content.files[file]);
     }
   }
-  if (&job == background_job) {
+  if (PieceJob*& background_job = background_job_of(content); &job == background_job) {
     background_job = nullptr;
     // A dying disk isn't read end to end for every timer.
     if (finished.verdict == Verdict::unreadable && content.Hook<struct RecheckTag>::linked())
@@ -252,11 +254,20 @@ bool Store::Impl::run_jobs(Instant now) {
   return verifier->poked();
 }
 
-// One lost piece at a time is looked at again in the background.
+// One lost piece of a pool at a time is looked at again in the background.
 bool Store::Impl::start_recheck() {
+  constexpr std::uint32_t kTorrentsPerCall = 16;
+  for (std::uint32_t i = std::min(rechecks.size(), kTorrentsPerCall); i > 0; --i) {
+    ShardContent& content = *rechecks.front();
+    if (background_job_of(content) == nullptr) return start_recheck_of(content);
+    rechecks.remove(&content);
+    rechecks.push_back(&content);
+  }
+  return false;
+}
+
+bool Store::Impl::start_recheck_of(ShardContent& content) {
   constexpr std::uint32_t kPiecesPerCall = 4096;
-  if (background_job != nullptr || rechecks.empty()) return false;
-  ShardContent& content = *rechecks.front();
   const std::uint32_t count = content.content.pieces->count();
   for (std::uint32_t i = 0; i < kPiecesPerCall && content.recheck_cursor < count; ++i) {
     const PieceIndex piece(content.recheck_cursor++);
@@ -265,13 +276,14 @@ bool Store::Impl::start_recheck() {
     flags = static_cast<std::uint8_t>(flags & ~ShardContent::kRecheck);
     if (content.content.pieces->get(piece) != PieceState::lost) continue;
     drop_piece(content, piece);
-    background_job = verifier->find_or_add(content, piece);
-    if (background_job == nullptr) {
+    PieceJob* const job = verifier->find_or_add(content, piece);
+    if (job == nullptr) {
       flags |= ShardContent::kRecheck;
       --content.recheck_cursor;
       return false;
     }
-    background_job->background = true;
+    job->background = true;
+    background_job_of(content) = job;
     return true;
   }
   if (content.recheck_cursor < count) return true;

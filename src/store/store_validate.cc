@@ -76,6 +76,7 @@ void Store::Impl::validate() const {
     }
   }
   ASSERT(wants + free_wants.size() == limits.wants_max);
+  ASSERT(wants == wants_used.total());
   ASSERT(jobs == verifier->job_count());
   ASSERT(held == cache.held_count());
   ASSERT(waiters == links);

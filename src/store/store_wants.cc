@@ -63,10 +63,12 @@ WantStatus Store::Impl::want(Instant now, const BlockWant& request, Block& out) 
   if (content.forgetting) return WantStatus::lost;
   if (!content.attached) attach(content);
   if (content.content.pieces->get(request.piece) == PieceState::lost) return WantStatus::lost;
-  // A torrent whose disk hangs must leave wants to others.
-  if (content.wants.size() >= wants_share()) return WantStatus::busy;
+  // A torrent or a pool whose disk hangs must leave wants to others.
+  if (content.wants.size() >= wants_share() || !wants_used.room(content.content.pool))
+    return WantStatus::busy;
   Want* want = free_wants.pop_front();
   if (want == nullptr) return WantStatus::busy;
+  wants_used.begin(content.content.pool);
   want->want = request;
   want->owner = &content;
   want->mismatches = 0;
@@ -128,11 +130,12 @@ void Store::Impl::prefetch(Instant now, const BlockWant& want) {
   }
 }
 
-// Jobs must find memory whatever wants do (a quarter of it), and no torrent may hold more than
-// half.
+// Jobs must find memory whatever wants do (a quarter of it), and neither may a torrent hold more
+// than half nor a pool more than five eighths.
 bool Store::Impl::may_hold_more(const ShardContent& content) const {
   const std::uint32_t slabs = cache.slab_count();
-  return cache.held_count() < slabs - slabs / 4 && content.held_extents < slabs / 2;
+  return cache.held_count() < slabs - slabs / 4 && content.held_extents < slabs / 2 &&
+         cache.held_count(content.content.pool) < slabs / 2 + slabs / 8;
 }
 
 Store::Impl::Progress Store::Impl::place(Instant now, Want& want) {
@@ -311,6 +314,7 @@ void Store::Impl::take_from_list(Want& want) {
 void Store::Impl::free_want(Want& want) {
   unlink(want);
   want.owner->wants.remove(&want);
+  wants_used.end(want.owner->content.pool);
   want.owner = nullptr;
   want.state = Want::State::free;
   free_wants.push_front(&want);

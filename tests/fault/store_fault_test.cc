@@ -280,5 +280,181 @@ TEST(StoreFault, BitRotBehindAVerifiedPieceIsNeverServed) {
   EXPECT_FALSE(torrent.content->pieces->offered(PieceIndex(0)));
 }
 
+// A read that ends badly after its torrent was forgotten: the torrent is freed next, and nothing
+// may remember its files.
+TEST(StoreFault, ReadsThatFailAfterTheTorrentWasForgotten) {
+  for (const bool packed : {false, true}) {
+    for (const IoError error :
+         {IoError::media, IoError::exhausted, IoError::stale, IoError::none}) {
+      SCOPED_TRACE(static_cast<int>(error));
+      StoreWorld world;
+      const std::vector<TestFile> files =
+          packed ? std::vector<TestFile>(20, {3'000}) : std::vector<TestFile>{{300'000}};
+      TestTorrent torrent = make_torrent(world.disk, "t", 32768, files, Hashes::v1, world.random);
+      TestTorrent other =
+          make_torrent(world.disk, "o", 32768, {{100'000}}, Hashes::v1, world.random);
+      if (error == IoError::none) world.disk.files.at("t/0").bytes.resize(100);
+      ASSERT_EQ(world.ask(torrent, PieceIndex(0), 0, kBlockSize, 1), WantStatus::pending);
+      world.store->do_work(world.now);
+      world.submit();  // the open
+      world.disk.fail_at = error == IoError::none ? 0 : world.disk.submitted + 1;
+      world.disk.fail_error = error;
+      world.complete(1);
+      world.store->do_work(world.now);
+      ASSERT_TRUE(world.submit());  // the read
+      world.store->forget(torrent.content.get());
+      world.events.clear();
+      world.advance(Duration::seconds(1));
+      ASSERT_TRUE(world.store->forgotten(torrent.content.get()));
+      torrent.content.reset();
+      world.advance(Duration::seconds(200));
+      EXPECT_TRUE(world.events.empty());
+      EXPECT_EQ(world.fetch(other, PieceIndex(0), 0, kBlockSize).status, WantStatus::ready);
+    }
+  }
+}
+
+// A missing file comes back while the process is out of descriptors: nobody wants its lost pieces,
+// so only its timer can try again.
+TEST(StoreFault, AFileThatComesBackWhileDescriptorsRunOut) {
+  StoreWorld world;
+  TestTorrent torrent = make_torrent(world.disk, "t", 32768, {{100'000}}, Hashes::v1, world.random);
+  world.disk.open_errors["t/0"] = IoError::not_found;
+  ASSERT_EQ(world.fetch(torrent, PieceIndex(0), 0, kBlockSize).status, WantStatus::lost);
+  world.disk.open_errors.clear();
+  world.disk.fail_at = world.disk.submitted + 2;  // the check finds it, the open doesn't
+  world.disk.fail_error = IoError::exhausted;
+  world.advance(Duration::seconds(30));
+  EXPECT_EQ(world.count(StoreEvent::Kind::piece_recovered), 4u);
+  EXPECT_EQ(world.fetch(torrent, PieceIndex(0), 0, kBlockSize).status, WantStatus::ready);
+}
+
+// The keys that a changed file gets may follow its old ones: a read of its old end must not run on
+// into its new beginning.
+TEST(StoreFault, AReadOfTheOldVersionEndsWhereTheFileEnds) {
+  StoreLimits limits;
+  limits.open_files_max = 1;
+  limits.policy = StoreLimits::Policy::lru;
+  StoreWorld world(160, limits);
+  TestTorrent other = make_torrent(world.disk, "o", 65536, {{16 << 20}}, Hashes::v1, world.random);
+  ASSERT_EQ(world.fetch(other, PieceIndex(0), 0, kBlockSize).status, WantStatus::ready);
+  TestTorrent torrent = make_torrent(world.disk, "t", 65536, {{2 << 20}}, Hashes::v1, world.random);
+  const auto fetch_all = [&] {
+    for (std::uint32_t piece = 0; piece < 32; ++piece)
+      EXPECT_EQ(world.fetch(torrent, PieceIndex(piece), 0, kBlockSize).status, WantStatus::ready);
+  };
+  fetch_all();
+  // Its handle is closed and its bytes leave the cache.
+  for (std::uint32_t piece = 0; piece < 256; ++piece)
+    ASSERT_EQ(world.fetch(other, PieceIndex(piece), 0, kBlockSize).status, WantStatus::ready);
+  world.disk.touch("t/0");
+  std::uint64_t token = 0;
+  for (std::uint32_t begin = 0; begin < 65536; begin += kBlockSize)
+    ASSERT_EQ(world.ask(torrent, PieceIndex(31), begin, kBlockSize, ++token), WantStatus::pending);
+  ASSERT_EQ(world.ask(torrent, PieceIndex(0), 0, kBlockSize, ++token), WantStatus::pending);
+  world.advance(Duration::seconds(1));
+  EXPECT_EQ(world.count(StoreEvent::Kind::file_changed), 1u);
+  EXPECT_EQ(world.count(StoreEvent::Kind::piece_lost), 0u);
+  for (std::uint64_t t = 1; t <= token; ++t)
+    EXPECT_EQ(world.answers.at(t).status, WantStatus::ready);
+  fetch_all();
+}
+
+// Pages that went out by reference, and a read into them that fails before they were renewed.
+TEST(StoreFault, ExposedPagesStayExposedWhenAReadFails) {
+  for (const IoError error : {IoError::stale, IoError::exhausted}) {
+    for (std::uint64_t n = 1; n < 40; n += 2) {
+      SCOPED_TRACE("operation " + std::to_string(n));
+      StoreLimits limits;
+      limits.policy = StoreLimits::Policy::lru;
+      StoreWorld world(20, limits);
+      TestTorrent torrent =
+          make_torrent(world.disk, "t", 65536, {{3 << 20}}, Hashes::v1, world.random);
+      for (std::uint32_t piece = 0; piece < 48; ++piece)
+        ASSERT_EQ(world.fetch(torrent, PieceIndex(piece), 0, kBlockSize).status, WantStatus::ready);
+      Block block;
+      ASSERT_EQ(world.fetch(torrent, PieceIndex(5), 0, kBlockSize).status, WantStatus::ready);
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_EQ(world.store->want(
+                      world.now, {torrent.content.get(), PieceIndex(5), 0, kBlockSize, 1}, block),
+                  WantStatus::ready);
+        if (i < 3) world.store->release(block, false);
+      }
+      ASSERT_TRUE(block.parts[0].hot);
+      for (std::uint32_t at = 0; at < kBlockSize; at += kPageSize)
+        world.disk.exposed_pages.insert(block.parts[0].data + at);
+      world.store->release(block, true);
+      world.disk.fail_at = world.disk.submitted + n;
+      world.disk.fail_error = error;
+      for (std::uint32_t piece = 8; piece < 48; ++piece)
+        world.fetch(torrent, PieceIndex(piece), 0, kBlockSize);
+      ASSERT_FALSE(world.disk.overwrote_exposed);
+    }
+  }
+}
+
+// A pool hangs with all its torrents, more than one: those of another pool are served and repaired.
+class HangingPool : public testing::TestWithParam<bool> {};
+
+TEST_P(HangingPool, StopsNobodyElse) {
+  const bool packed = GetParam();
+  StoreLimits limits;
+  limits.wants_max = 512;
+  StoreWorld world(256, limits);
+  const std::vector<TestFile> files =
+      packed ? std::vector<TestFile>(150, {20'000}) : std::vector<TestFile>(40, {100'000});
+  std::vector<TestTorrent> sick;
+  for (int i = 0; i < 6; ++i) {
+    sick.push_back(make_torrent(world.disk, "sick" + std::to_string(i), 32768, files, Hashes::v1,
+                                world.random, VerifyMode::lazy, PoolIndex(1)));
+  }
+  TestTorrent well = make_torrent(world.disk, "well", 32768, files, Hashes::v1, world.random);
+  TestTorrent hurt = make_torrent(world.disk, "hurt", 32768, {{100'000}}, Hashes::v1, world.random);
+  // A piece of theirs is wrong, and hangs when it is proven again in the background.
+  world.disk.files.at("sick0/39").bytes[5] ^= std::byte{1};
+  const ContentFile& wrong = sick[0].content->files[39];
+  const PieceIndex lost = sick[0].content->blocks.piece_at(wrong.offset + 5);
+  ASSERT_EQ(world.fetch(sick[0], lost, 0, 100).status, WantStatus::lost);
+  // Some of it is verified before the disk hangs, some is not.
+  for (TestTorrent& torrent : sick) {
+    for (std::uint32_t piece = 0; piece < 60; ++piece)
+      world.fetch(torrent, PieceIndex(piece), 0, 100);
+  }
+  world.disk.files.at("hurt/0").bytes[40'000] ^= std::byte{1};
+  ASSERT_EQ(world.fetch(hurt, PieceIndex(1), 0, 100).status, WantStatus::lost);
+
+  for (const auto& [path, file] : world.disk.files) {
+    if (path.starts_with("sick")) world.disk.hanging.insert(path);
+  }
+  world.disk.hanging.erase("sick0/39");  // its check says that it changed
+  world.disk.touch("sick0/39");
+  std::uint64_t token = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (TestTorrent& torrent : sick) {
+      const std::uint32_t pieces = torrent.content->blocks.piece_count();
+      for (std::uint32_t i = 0; i < pieces; ++i)
+        world.ask(torrent, PieceIndex((i * 7 + static_cast<std::uint32_t>(round)) % pieces), 0, 100,
+                  ++token);
+    }
+    world.advance(Duration::milliseconds(500));
+  }
+  for (std::uint32_t i = 0; i < well.content->blocks.piece_count(); ++i) {
+    const std::uint32_t length =
+        std::min(kBlockSize, well.content->blocks.piece_length(PieceIndex(i)));
+    ASSERT_EQ(world.fetch(well, PieceIndex(i), 0, length).status, WantStatus::ready) << i;
+  }
+  // What was wrong is repaired, in the background.
+  world.disk.files.at("hurt/0").bytes = hurt.file_bytes(0);
+  world.disk.touch("hurt/0");
+  world.advance(Duration::seconds(10));
+  EXPECT_TRUE(hurt.content->pieces->offered(PieceIndex(1)));
+  world.disk.hanging.clear();
+  world.advance(Duration::seconds(5));
+  for (TestTorrent& torrent : sick)
+    EXPECT_EQ(world.fetch(torrent, PieceIndex(40), 0, 100).status, WantStatus::ready);
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, HangingPool, testing::Bool());
+
 }  // namespace
 }  // namespace penstock

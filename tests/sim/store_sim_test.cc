@@ -165,8 +165,10 @@ class Life {
   }
 
   void release_one() {
-    if (held_.empty()) return;
-    const std::size_t i = choice_.below(held_.size());
+    if (!held_.empty()) release(choice_.below(held_.size()));
+  }
+
+  void release(std::size_t i) {
     const Held held = held_[i];
     compare(held.block, held.asked);  // still: nobody wrote into it
     const bool exposed = choice_.below(2) != 0;
@@ -182,6 +184,42 @@ class Life {
     world_.store->release(held.block, exposed);
     held_[i] = held_.back();
     held_.pop_back();
+  }
+
+  // A torrent goes away at any time, is freed as soon as the store says so, and comes back.
+  void forget_one() {
+    const std::size_t i = choice_.below(torrents_.size());
+    TestTorrent& torrent = torrents_[i];
+    world_.store->forget(torrent.content.get());
+    for (std::size_t h = held_.size(); h-- > 0;) {
+      if (held_[h].asked.torrent == i) release(h);
+    }
+    for (int turn = 0; turn < 3000 && !world_.store->forgotten(torrent.content.get()); ++turn) {
+      world_.store->do_work(world_.now);
+      world_.submit();
+      if (turn > 100) world_.disk.hanging.clear();
+      world_.complete(1 + choice_.below(4));
+      collect();
+      for (std::size_t h = held_.size(); h-- > 0;) {
+        if (held_[h].asked.torrent == i) release(h);
+      }
+      world_.store->validate();
+    }
+    ASSERT_TRUE(world_.store->forgotten(torrent.content.get()));
+    torrent.content = same_again(*torrent.content);
+  }
+
+  static std::unique_ptr<TorrentContent> same_again(const TorrentContent& old) {
+    auto content = std::make_unique<TorrentContent>();
+    content->slot = old.slot;
+    content->blocks = old.blocks;
+    content->files = old.files;
+    content->pool = old.pool;
+    content->verify = old.verify;
+    content->v1_pieces = old.v1_pieces;
+    content->v2_pieces = old.v2_pieces;
+    finish_content(*content, 1);
+    return content;
   }
 
   void release_all() {
@@ -259,6 +297,9 @@ class Life {
         break;
       case 1:
         if (choice_.below(6) == 0) repair();
+        break;
+      case 15:
+        if (choice_.below(40) == 0) forget_one();
         break;
       case 2:
         world_.now =

@@ -40,10 +40,11 @@ class TestDisk final : public Storage {
       --refuse_next;
       return false;
     }
-    check(op);
     ++submitted;
     Pending pending{op, IoError::none, false};
     if (fail_at != 0 && submitted == fail_at) pending.error = fail_error;
+    // What fails, fails before memory was renewed or written.
+    if (pending.error == IoError::none) check(op);
     if (op.kind == StorageOp::Kind::read) {
       in_flight_max = std::max(in_flight_max, ++reads_in_flight_);
       ++reads;
@@ -72,6 +73,11 @@ class TestDisk final : public Storage {
   }
 
   [[nodiscard]] std::size_t pending() const { return pending_.size(); }
+  // Of those: not hanging.
+  [[nodiscard]] std::size_t ready() const {
+    return static_cast<std::size_t>(std::count_if(
+        pending_.begin(), pending_.end(), [this](const Pending& p) { return !hangs(p.op); }));
+  }
   [[nodiscard]] std::size_t open_handles() const { return handles_.size(); }
 
   std::map<std::string, File> files;
@@ -132,7 +138,10 @@ class TestDisk final : public Storage {
     done.error = pending.error;
     switch (op.kind) {
       case StorageOp::Kind::renew:
-        done.error = IoError::none;
+        if (done.error != IoError::none) {
+          done.error = IoError::exhausted;
+          break;
+        }
         for (std::size_t i = 0; i < op.segment_count; ++i)
           std::memset(op.segments[i].data, 0, op.segments[i].length);
         break;
