@@ -10,7 +10,7 @@
 //   on_data(bytes); while (poll_event(e)) handle(e);      (the bytes are read while polling)
 //   any other call; while (poll_event(e)) handle(e);
 //   next_timeout() → on_timeout(now) when it is due; it may be earlier than needed, never later
-//   small_pending() → fill_small(), send, on_small_sent()
+//   small_pending() → fill_small(), send, on_small_sent(); if event_due(), poll_event
 //   requests: request_front(), pop_request(); each popped one ends in on_block_sent(), reject() or
 //   drop_request()
 //   until the event `closed`; then reset().
@@ -145,6 +145,10 @@ class Session {
   // ---- Events.
 
   bool poll_event(SessionEvent& event);
+  // After output was sent: poll_event may have something to tell although nothing came in.
+  [[nodiscard]] bool event_due() const {
+    return stage_ == Stage::closed || leaf_hashes_done_ || hash_count_ > 0;
+  }
 
   // ---- Leecher's role.
 

@@ -28,6 +28,8 @@ struct Token {
 
 // Token::slot of a leaf job's want.
 inline constexpr std::uint8_t kLeafSlot = 0xff;
+// Sleep at most this long while something waits for room that no event announces.
+inline constexpr Duration kStallRetry = Duration::microseconds(200);
 static_assert(UploadWindow::kSlots < kLeafSlot);
 
 // The leaves of one piece, being hashed for one peer (leaf_jobs.cc).
@@ -43,6 +45,7 @@ struct Shard::LeafJob {
   std::uint32_t generation = 0;
   bool live = false;
   bool waiting = false;   // for a block
+  Instant again;          // its home had no room: asked again then
   bool answered = false;  // the session reads the leaves until leaf_hashes_done
 };
 
@@ -62,6 +65,8 @@ struct Shard::Connection {
   std::uint32_t index = 0;       // in the pool
   std::uint32_t generation = 0;  // of this use, 24 bits
   std::uint32_t pending = 0;     // window slots that wait for the store
+  Instant busy_until;   // its wants were too many for another shard: none goes there before
+  Duration busy_pause;  // how long that was, the last time
   bool live = false;
   bool writable = true;  // the last try_send took everything
 

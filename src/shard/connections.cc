@@ -39,6 +39,8 @@ void Shard::on_accepted(Instant now, const StreamEvent& event) {
   c.window = nullptr;
   c.uploaded = 0;
   c.pending = 0;
+  c.busy_pause = Duration{};
+  c.busy_until = Instant{};
   c.live = true;
   c.writable = true;
   ++live_;
@@ -50,19 +52,41 @@ void Shard::on_accepted(Instant now, const StreamEvent& event) {
 
 // The session has had input or a command: hear what it says, look at its deadline, pump it.
 void Shard::after_input(Instant now, Connection& c) {
+  if (!hear(now, c)) return;
+  rearm(c);
+  if (!c.writable) return;
+  const bool words = c.session.small_pending();
+  words_wait_ |= words && bucket_.limited();
+  if (words || c.session.request_count() > 0) activate(c);
+}
+
+// The session has had output: what is left of after_input.
+void Shard::after_pump(Instant now, Connection& c) {
+  if (c.session.event_due()) {
+    if (!hear(now, c)) return;
+    if (c.writable && c.session.small_pending()) activate(c);
+  }
+  rearm(c);
+}
+
+// False: the connection is gone.
+bool Shard::hear(Instant now, Connection& c) {
   SessionEvent event;
   while (c.session.poll_event(event)) {
     if (event.kind == SessionEvent::Kind::closed) {
       streams_.close(c.stream, close_reason_fault(event.reason) != CloseFault::peer);
       forget(now, c);
-      return;
+      return false;
     }
     on_session_event(now, c, event);
   }
+  return true;
+}
+
+// A deadline that moved later is seen when the timer fires.
+void Shard::rearm(Connection& c) {
   const Instant deadline = c.session.next_timeout();
-  // A deadline that moved later is seen when the timer fires.
   if (!c.timer.armed() || deadline < c.timer.when) wheel_.arm(c.timer, deadline);
-  if (c.writable && (c.session.small_pending() || c.session.request_count() > 0)) activate(c);
 }
 
 void Shard::on_session_event(Instant now, Connection& c, const SessionEvent& event) {

@@ -44,6 +44,7 @@ void Shard::start_leaf_job(Instant now, Connection& c, PieceIndex piece) {
   }
   job->live = true;
   job->waiting = job->answered = false;
+  job->again = now;
   job->connection = c.index;
   job->generation = c.generation;
   job->piece = piece;
@@ -67,6 +68,10 @@ bool Shard::run_leaf_jobs(Instant now) {
   int left = kBlocksPerCycle;
   for (LeafJob& job : pools_->leaf_jobs) {
     while (job.live && !job.waiting && !job.answered && left > 0) {
+      if (now < job.again) {
+        stalled_ = true;
+        break;
+      }
       any = true;
       --left;
       step_leaf_job(now, job);
@@ -91,10 +96,7 @@ void Shard::step_leaf_job(Instant now, LeafJob& job) {
     ready.status = WantStatus::busy;
   }
   job.waiting = true;
-  if (ready.status == WantStatus::busy) {
-    job.waiting = false;
-    stalled_ = true;
-  } else if (ready.status != WantStatus::pending) {
+  if (ready.status != WantStatus::pending) {
     on_leaf_block(now, ready, home);
   }
 }
@@ -115,7 +117,10 @@ void Shard::on_leaf_block(Instant now, const BlockReady& ready, ShardId home) {
   }
   if (job == nullptr) return;
   job->waiting = false;
-  if (ready.status == WantStatus::lost) {
+  if (ready.status == WantStatus::busy) {
+    job->again = now + kStallRetry;
+    stalled_ = true;
+  } else if (ready.status == WantStatus::lost) {
     end_leaf_job(c);
     c.session.refuse_leaf_hashes(now);
   } else if (job->done * std::uint64_t{kBlockSize} >= job->bytes) {

@@ -69,7 +69,8 @@ class Mailbox {
   bool try_send(const T& message) { return ring_.try_push(message); }
   bool try_receive(T& message) { return ring_.try_pop(message); }
   [[nodiscard]] bool empty() const { return ring_.empty(); }
-  // Sender: at least a quarter is free, so that something that isn't accounted for may go in.
+  // Sender: more than three quarters are free, which is what may yet come of what is accounted for
+  // (mail.cc): something else may go in.
   [[nodiscard]] bool roomy() const { return ring_.room() > ring_.capacity() * 3 / 4; }
 
  private:

@@ -18,8 +18,6 @@ constexpr int kStoreEventBurst = 64;
 constexpr std::size_t kLeafJobs = 4;
 // A cycle pumps no more connections than this, so that input isn't kept waiting.
 constexpr std::uint32_t kPumpBurst = 64;
-// Sleep at most this long while something waits for room that no event announces.
-constexpr Duration kStallRetry = Duration::microseconds(200);
 }  // namespace
 
 Shard::Shard(ShardId id, const ShardLimits& limits, const SessionLimits& session_limits,
@@ -183,9 +181,28 @@ bool Shard::pump_all(Instant now) {
         break;
       case Pumped::limited:
         bucket_ready_ = bucket_.ready_at(now, kBlockSize);
-        return any;  // it keeps its place until then
+        return speak_all(now) || any;  // it keeps its place until then
     }
-    if (c.session.closed()) after_input(now, c);
+    after_pump(now, c);
+  }
+  return any;
+}
+
+// The limit is one of content: what sessions have to say doesn't wait for it, nor for the blocks
+// of those before them. Nobody loses or gains a turn.
+bool Shard::speak_all(Instant now) {
+  if (!words_wait_) return false;
+  words_wait_ = false;
+  bool any = false;
+  Connection* c = active_->next_active;
+  for (std::uint32_t left = active_count_ - 1; left > 0; --left) {
+    Connection& speaker = *c;
+    c = c->next_active;
+    if (!speaker.session.small_pending()) continue;
+    any = true;
+    const Pumped pumped = pump(now, speaker);
+    if (pumped == Pumped::idle || pumped == Pumped::waiting) deactivate(speaker);
+    after_pump(now, speaker);
   }
   return any;
 }

@@ -107,6 +107,7 @@ class Shard {
   bool run_store(Instant now);
   bool run_timers(Instant now);
   bool pump_all(Instant now);
+  bool speak_all(Instant now);
   bool submit_io();
   void report(const ShardReport& report);
   [[nodiscard]] bool reports_full() const;
@@ -125,6 +126,9 @@ class Shard {
   Connection* find(StreamHandle stream);
   void on_accepted(Instant now, const StreamEvent& event);
   void after_input(Instant now, Connection& c);
+  void after_pump(Instant now, Connection& c);
+  bool hear(Instant now, Connection& c);
+  void rearm(Connection& c);
   void on_session_event(Instant now, Connection& c, const SessionEvent& event);
   void on_info_hash(Instant now, Connection& c, const WireInfoHash& hash);
   bool apply_choker(Instant now);
@@ -197,7 +201,9 @@ class Shard {
   std::uint32_t active_count_ = 0;
   bool stopping_ = false;
   bool work_left_ = false;
-  bool stalled_ = false;  // something waits for room that no event announces
+  bool stalled_ = false;     // something waits for room that no event announces
+  bool words_wait_ = false;  // under the rate limit: a connection that waits for its turn may have
+                             // control messages
   ShardCounters counters_;
   std::array<ShardCounters::Word, sizeof(StoreCounters) / sizeof(std::uint64_t)> store_counters_{};
 };

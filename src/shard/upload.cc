@@ -32,6 +32,8 @@ constexpr std::uint32_t kPieceHeaderSize = wire::kPieceHeaderSize;
 // Under a rate limit, what all connections together get in a round of turns: this much of a
 // second's bytes.
 constexpr std::uint64_t kTurnsPerSecond = 1000;
+// A home without room is asked again after kStallRetry, twice that, … at most this.
+constexpr Duration kBusyPauseMax = Duration::milliseconds(50);
 
 }  // namespace
 
@@ -153,7 +155,7 @@ bool Shard::want_slot(Instant now, Connection& c, UploadSlot& slot) {
   WantStatus status = WantStatus::pending;
   if (home == id_) {
     status = store_.want(now, want, slot.block);
-  } else if (open_want(home, want)) {
+  } else if (now >= c.busy_until && open_want(home, want)) {
     ShardCounters::add(counters_.cross_shard_wants, 1);
   } else {
     status = WantStatus::busy;
@@ -292,6 +294,13 @@ void Shard::on_block_ready(Instant now, const BlockReady& ready, ShardId home) {
     return;
   }
   --c.pending;
+  if (ready.status != WantStatus::busy) {
+    c.busy_pause = Duration{};
+  } else if (now >= c.busy_until) {
+    // Asked again at once, two shards would do nothing else while a disk hangs.
+    c.busy_pause = std::clamp(c.busy_pause * 2, kStallRetry, kBusyPauseMax);
+    c.busy_until = now + c.busy_pause;
+  }
   if (ready.status == WantStatus::ready && !slot->cancelled && c.writable) {
     slot->block = ready.block;
     slot->state = UploadSlot::State::ready;
