@@ -327,16 +327,21 @@ void register_bench_leech(Program& program, CLI::App& group, control::LoadFactor
       });
   app.add_option("--torrent", options->torrent, "What to download")->type_name("FILE")->required();
   app.add_option("--peer", options->peer, "The seed")->type_name("ADDR:PORT");
-  app.add_option("--connections", options->connections, "Connections at once (10)")
+  app.add_option("--connections", options->connections, "Connections at once")
       ->type_name("N")
-      ->check(CLI::Range(1, 65536));
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
   app.add_option("--depth", options->depth,
-                 "Requests outstanding a connection (40); 0: connect and stay idle")
+                 "Requests outstanding a connection; 0: connect and stay idle")
       ->type_name("N")
-      ->check(CLI::Range(0, 100000));
-  app.add_option("--duration", options->duration, "Length of the measured window (5s)")
-      ->type_name("TIME");
-  app.add_option("--warmup", options->warmup, "Time before it (1s)")->type_name("TIME");
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
+  app.add_option("--duration", options->duration, "Length of the measured window")
+      ->type_name("TIME")
+      ->capture_default_str();
+  app.add_option("--warmup", options->warmup, "Time before it")
+      ->type_name("TIME")
+      ->capture_default_str();
   app.add_option("--source", options->source, "Gives each connection an address of its own")
       ->type_name("PREFIX");
   app.add_option("--rate", options->rate,
@@ -345,14 +350,19 @@ void register_bench_leech(Program& program, CLI::App& group, control::LoadFactor
   app.add_option("--churn", options->churn, "Connections closed and opened a second")
       ->type_name("N")
       ->check(CLI::Range(0, 100000));
-  app.add_option("--pattern", options->pattern, "pieces (random whole ones), blocks, sequential")
-      ->type_name("WORD")
-      ->check(CLI::IsMember({"pieces", "blocks", "sequential"}));
-  app.add_option("--seed", options->seed, "Of the random order (1)")->type_name("N");
+  app.add_option("--pattern", options->pattern, "Random whole pieces, random blocks, or in order")
+      ->type_name("pieces|blocks|sequential")
+      ->check(CLI::IsMember({"pieces", "blocks", "sequential"}))
+      ->capture_default_str();
+  app.add_option("--seed", options->seed, "Of the random order")
+      ->type_name("N")
+      ->capture_default_str();
   app.add_flag("--verify", options->verify, "Check the hash of every piece");
   app.add_option("--http", options->http, "Load a web server instead, by ranges of this file")
       ->type_name("URL");
-  app.add_option("--range", options->range, "Size of --http's ranges (1MiB)")->type_name("SIZE");
+  app.add_option("--range", options->range, "Size of --http's ranges")
+      ->type_name("SIZE")
+      ->capture_default_str();
 }
 
 }  // namespace penstock::cli

@@ -73,6 +73,46 @@ TEST(Program, GuessesWhichCommandWasMeant) {
       << world.streams.err_text();
 }
 
+TEST(Program, GuessesWhichOptionWasMeantAndTellsMachinesToo) {
+  for (const char* word : {"--piecesize", "--piecesize=5"}) {
+    World world;
+    std::string size;
+    CLI::App& app =
+        world.program.add_command("a", "first", "", [](Context&) { return ExitStatus::done; });
+    app.add_option("--piece-size", size, "How large")->type_name("SIZE");
+    EXPECT_EQ(world.run({"a", "--json", word, "x"}), 2);
+    const std::string message = "there is no option --piecesize: did you mean --piece-size?";
+    EXPECT_NE(world.streams.err_text().find(message), std::string::npos)
+        << world.streams.err_text();
+    const auto object = nlohmann::json::parse(world.streams.out_text());
+    EXPECT_EQ(object["schema"], "penstock.a/1");
+    EXPECT_EQ(object["final"], true);
+    EXPECT_EQ(object["status"], "usage");
+    EXPECT_EQ(object["error"], message);
+  }
+}
+
+TEST(Program, HelpSaysWhatOptionsTakeAndTheirDefaults) {
+  World world;
+  std::string listen;
+  std::string config;
+  unsigned shards = 3;
+  CLI::App& app =
+      world.program.add_command("a", "first", "", [](Context&) { return ExitStatus::done; });
+  app.add_option("--listen", listen, "Where")->type_name("ADDR:PORT");
+  app.add_option("--shards", shards, "Threads")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--config", config, "What")->type_name("FILE")->required();
+  EXPECT_EQ(world.run({"a", "--help"}), 0);
+  const std::string help = world.streams.out_text();
+  for (const char* part : {"Usage: penstock a [OPTIONS] --config FILE\n", "--listen ADDR:PORT ",
+                           "--shards N ", "Threads (default: 3)\n"}) {
+    EXPECT_NE(help.find(part), std::string::npos) << part << " is not in\n" << help;
+  }
+}
+
 TEST(Program, ReportsJsonWithSchemaAndOneFinalObject) {
   World world;
   CLI::App& group = world.program.add_group("bench", "Measure");
