@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include "app/full_check.hh"
+#include "app/process_limits.hh"
 #include "base/units.hh"
 #include "host/clock.hh"
 #include "peer/close_reason.hh"
@@ -128,6 +129,10 @@ Result<void> Engine::start_shards() {
                     " shards: name one for each",
                 ErrorKind::usage);
   }
+  if (auto ports = check_ports_free(options_.listen); !ports) return ports;
+  descriptor_limit_ = raise_descriptor_limit();
+  const DescriptorPlan descriptors =
+      plan_descriptors(descriptor_limit_, options_.limits.peers_max, shards);
   // Slabs go out by reference unless that is switched off: small pages then (drivers/host).
   const auto pages = capabilities_.splice || !capabilities_.hugepages ? host::PageChoice::small
                                                                       : host::PageChoice::huge;
@@ -142,6 +147,11 @@ Result<void> Engine::start_shards() {
                     format_size(std::uint64_t{kSlabsMin} * kSlabSize),
                 ErrorKind::usage);
   }
+  if (descriptors.peers_max < options_.limits.peers_max) {
+    spdlog::warn(
+        "{} open files are allowed (ulimit -n, LimitNOFILE=): at most {} connections, not {}",
+        descriptor_limit_, descriptors.peers_max, options_.limits.peers_max);
+  }
   exchange_ = std::make_unique<Exchange>(static_cast<std::uint16_t>(shards), kExchangeCapacity);
   for (std::uint32_t i = kTorrentsMax; i > 0; --i)
     free_slots_.push_back(i - 1);
@@ -155,6 +165,7 @@ Result<void> Engine::start_shards() {
     if (!options_.cpus.empty()) runner.cpu = options_.cpus[i];
     runner.idle = options_.idle;
     runner.limits = limits_of(options_.limits, shards);
+    runner.store_limits.open_files_max = descriptors.files_per_shard;
     runner.limits.torrents_max = kTorrentsMax;
     runner.session_limits.peer_id = peer_id;
     runner.store_limits.shard = runner.id;
@@ -345,9 +356,11 @@ Result<void> Engine::set_limits(const control::EngineLimits& limits) {
 }
 
 // What each of `shards` gets of the engine's limits.
-ShardLimits Engine::limits_of(const control::EngineLimits& limits, std::uint32_t shards) {
+ShardLimits Engine::limits_of(const control::EngineLimits& limits, std::uint32_t shards) const {
+  const std::uint32_t peers =
+      plan_descriptors(descriptor_limit_, limits.peers_max, shards).peers_max;
   ShardLimits each;
-  each.connections_max = std::max(1u, (limits.peers_max + shards - 1) / shards);
+  each.connections_max = std::max(1u, (peers + shards - 1) / shards);
   each.per_ip_max = limits.peers_per_ip_max;
   each.upload_rate = (limits.upload_rate + shards - 1) / shards;
   return each;

@@ -43,7 +43,8 @@ class Engine final : public control::EngineApi {
 
   explicit Engine(const control::EngineOptions& options);
   Result<void> start_shards();
-  static ShardLimits limits_of(const control::EngineLimits& limits, std::uint32_t shards);
+  [[nodiscard]] ShardLimits limits_of(const control::EngineLimits& limits,
+                                      std::uint32_t shards) const;
   void publish(Entry& entry);
   [[nodiscard]] std::string state_path(const Entry& entry) const;
   void load_state(Entry& entry);
@@ -57,6 +58,7 @@ class Engine final : public control::EngineApi {
 
   control::EngineOptions options_;
   host::Capabilities capabilities_;
+  std::uint64_t descriptor_limit_ = 0;  // of open files
   host::ArenaMapping mapping_;
   std::unique_ptr<Exchange> exchange_;
   std::vector<std::unique_ptr<ShardRunner>> runners_;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "app/process_limits.hh"
 #include "base/piece_states.hh"
 #include "host/clock.hh"
 #include "shard/load/generator.hh"
@@ -20,6 +21,8 @@ namespace {
 // completions small. 32 MiB in all stay near the last-level cache.
 constexpr std::uint32_t kBufferSize = 128 * 1024;
 constexpr std::uint32_t kBufferCount = 256;
+// The ring, pipes and streams of the process.
+constexpr std::uint32_t kOwnDescriptors = 16;
 
 class LoadRun final : public control::LoadApi {
  public:
@@ -31,6 +34,11 @@ class LoadRun final : public control::LoadApi {
         pieces_(metainfo_->blocks.piece_count(), PieceState::lost) {}
 
   Result<void> start() {
+    const std::uint64_t files = raise_descriptor_limit();
+    if (files < plan_.connections + kOwnDescriptors) {
+      return fail(std::to_string(plan_.connections) + " connections need more than the " +
+                  std::to_string(files) + " open files that are allowed: raise \"ulimit -n\"");
+    }
     auto ring = uring::Ring::create({});
     if (!ring) return tl::unexpected(std::move(ring).error().context("the load generator"));
     ring_ = std::move(*ring);

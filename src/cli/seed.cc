@@ -1,23 +1,20 @@
 #include "cli/seed.hh"
 
-#include <algorithm>
-#include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <memory>
 
 #include <nlohmann/json.hpp>
 
 #include "base/units.hh"
 #include "cli/cpu_list.hh"
+#include "cli/seed_source.hh"
 #include "cli/torrent_file.hh"
-#include "control/dataset/make_torrent.hh"
+#include "control/log.hh"
 #include "wire/magnet.hh"
 
 namespace penstock::cli {
 namespace {
 
-namespace fs = std::filesystem;
 using control::EngineOptions;
 using control::EngineSnapshot;
 using nlohmann::ordered_json;
@@ -37,13 +34,6 @@ struct SeedOptions {
   std::string upload_limit;
   std::uint32_t max_peers = 4096;
   std::string idle = "adaptive";
-};
-
-// What is served: a torrent and the directory that holds its data.
-struct Seeding {
-  std::shared_ptr<const Metainfo> metainfo;
-  std::string data;
-  control::TorrentId id;
 };
 
 Result<EngineOptions> engine_options(const SeedOptions& options, const std::string& state) {
@@ -73,101 +63,10 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
   return engine;
 }
 
-Result<std::string> state_directory(const std::string& given) {
-  std::string path = given;
-  if (path.empty()) {
-    const char* xdg = std::getenv("XDG_STATE_HOME");
-    const char* home = std::getenv("HOME");
-    if (xdg != nullptr && *xdg == '/') {
-      path = std::string(xdg) + "/penstock";
-    } else if (home != nullptr && *home == '/') {
-      path = std::string(home) + "/.local/state/penstock";
-    } else {
-      return fail("neither XDG_STATE_HOME nor HOME is set: name a directory with --state",
-                  ErrorKind::usage);
-    }
-  }
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) {
-    return fail("state directory " + path + ": " + error.message() +
-                ": name a writable one with --state");
-  }
-  return path;
-}
-
 control::VerifyChoice verify_choice(const std::string& word) {
   if (word == "full") return control::VerifyChoice::full;
   if (word == "trust") return control::VerifyChoice::trust;
   return control::VerifyChoice::lazy;
-}
-
-Result<Seeding> open_torrent(const std::string& path, const std::string& data) {
-  auto metainfo = load_torrent_file(path);
-  if (!metainfo) return tl::unexpected(std::move(metainfo).error());
-  Seeding seeding;
-  seeding.metainfo = std::make_shared<const Metainfo>(std::move(*metainfo));
-  seeding.data = data.empty() ? fs::absolute(path).parent_path().string() : data;
-  return seeding;
-}
-
-// Whether an earlier run's torrent still names what is there: the same files with the same sizes,
-// none written since.
-bool still_valid(const std::string& torrent, const Metainfo& metainfo,
-                 const control::ScannedTree& tree, const fs::path& source) {
-  std::error_code error;
-  const auto made_at = fs::last_write_time(torrent, error);
-  if (error || count_files(metainfo) != tree.files.size()) return false;
-  std::map<std::string, std::uint64_t> lengths;
-  for (const FileEntry& file : metainfo.files) {
-    if (!file.padding) lengths[file.path] = file.length;
-  }
-  for (const control::ScannedFile& file : tree.files) {
-    const auto known = lengths.find(tree.single_file ? metainfo.name : file.path);
-    if (known == lengths.end() || known->second != file.length) return false;
-    const fs::path path = tree.single_file ? source : source / file.path;
-    if (fs::last_write_time(path, error) > made_at || error) return false;
-  }
-  return true;
-}
-
-// A directory or file to serve: its torrent is made in the state directory first, or found there
-// from an earlier run.
-Result<Seeding> make_from_path(Context& context, const std::string& path,
-                               const std::string& state) {
-  fs::path source = fs::absolute(path).lexically_normal();
-  if (source.filename().empty()) source = source.parent_path();
-  auto tree = control::scan_tree(source.string());
-  if (!tree) return tl::unexpected(std::move(tree).error());
-  Seeding seeding;
-  seeding.data = source.parent_path().string();
-  const std::string torrent = (fs::path(state) / (tree->name + ".torrent")).string();
-  if (fs::exists(torrent)) {
-    auto known = load_torrent_file(torrent);
-    if (known && still_valid(torrent, *known, *tree, source)) {
-      context.console.note("torrent " + torrent + " (from an earlier run)");
-      seeding.metainfo = std::make_shared<const Metainfo>(std::move(*known));
-      return seeding;
-    }
-  }
-  Progress progress(context.console, "hashing", tree->total_bytes);
-  auto made = control::make_torrent(*tree, {}, [&](std::uint64_t bytes) {
-    progress.update(bytes);
-    return !context.interrupt.requested();
-  });
-  context.console.clear_status();
-  if (!made) return tl::unexpected(std::move(made).error());
-  if (made->stopped) return fail("interrupted while hashing: nothing is served");
-  if (auto written = write_file(torrent, made->file, true); !written) {
-    return tl::unexpected(std::move(written).error());
-  }
-  context.console.note("torrent " + torrent);
-  seeding.metainfo = std::make_shared<const Metainfo>(std::move(made->metainfo));
-  return seeding;
-}
-
-bool looks_like_torrent(const std::string& path) {
-  return fs::path(path).extension() == ".torrent" && fs::is_regular_file(path);
 }
 
 struct Totals {
@@ -291,41 +190,58 @@ void watch(Context& context, control::EngineApi& engine) {
     } else {
       context.console.status(status_line(totals, rate));
       if (context.report.enabled()) {
-        ordered_json fields = as_json(totals, snapshot, seconds, rate);
-        fields["event"] = "status";
+        ordered_json fields{{"event", "status"}};
+        fields.update(as_json(totals, snapshot, seconds, rate));
         context.report.event(fields);
       }
     }
   }
 }
 
+// Adds a torrent and says so.
+Result<void> serve_source(Context& context, const SeedOptions& options, control::EngineApi& engine,
+                          const SeedSource& source) {
+  const Metainfo& metainfo = *source.metainfo;
+  auto pool = engine.open_pool(source.data);
+  if (!pool) return tl::unexpected(std::move(pool).error());
+  auto id = engine.add_torrent({source.metainfo, *pool, verify_choice(options.verify)});
+  if (!id) return tl::unexpected(std::move(id).error());
+  const std::string magnet = format_magnet(magnet_of(metainfo));
+  context.console.note("seeding " + metainfo.name + "  " + magnet);
+  context.report.event({{"event", "torrent"},
+                        {"name", metainfo.name},
+                        {"info_hash", metainfo.wire_hash().hex()},
+                        {"magnet", magnet},
+                        {"files", count_files(metainfo)},
+                        {"files_lacking", source.files_lacking}});
+  return {};
+}
+
 Result<ExitStatus> seed(Context& context, const SeedOptions& options,
                         const control::EngineFactory& factory) {
-  auto state = state_directory(options.state);
+  // stdout is the report's alone.
+  control::set_up_log(control::LogFormat::text, control::LogLevel::info, context.console.live());
+  auto state = open_state_directory(options.state);
   if (!state) return tl::unexpected(std::move(state).error());
   auto engine_settings = engine_options(options, *state);
   if (!engine_settings) return tl::unexpected(std::move(engine_settings).error());
-  std::vector<Seeding> all;
   for (const std::string& path : options.paths) {
-    auto seeding = looks_like_torrent(path) ? open_torrent(path, options.data)
-                                            : make_from_path(context, path, *state);
-    if (!seeding) return tl::unexpected(std::move(seeding).error().context(path));
-    all.push_back(std::move(*seeding));
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) {
+      return fail("\"" + path +
+                  "\": " + (error ? error.message() : "there is no such file or directory"));
+    }
   }
+  // Before anything is hashed: a port that is taken is not to be learnt of an hour later.
   auto engine = factory(*engine_settings);
   if (!engine) return tl::unexpected(std::move(engine).error());
-  for (Seeding& seeding : all) {
-    auto pool = (*engine)->open_pool(seeding.data);
-    if (!pool) return tl::unexpected(std::move(pool).error());
-    auto id = (*engine)->add_torrent({seeding.metainfo, *pool, verify_choice(options.verify)});
-    if (!id) return tl::unexpected(std::move(id).error());
-    seeding.id = *id;
-    const std::string magnet = format_magnet(magnet_of(*seeding.metainfo));
-    context.console.note("seeding " + printable(seeding.metainfo->name) + "  " + magnet);
-    context.report.event({{"event", "torrent"},
-                          {"name", seeding.metainfo->name},
-                          {"info_hash", seeding.metainfo->wire_hash().hex()},
-                          {"magnet", magnet}});
+  for (const std::string& path : options.paths) {
+    const auto source = open_source(context, path, options.data, *state);
+    if (!source) return tl::unexpected(source.error());
+    if (!*source) return ExitStatus::interrupted;
+    if (auto served = serve_source(context, options, **engine, **source); !served) {
+      return tl::unexpected(std::move(served).error());
+    }
   }
   ordered_json addresses = ordered_json::array();
   for (const Endpoint& endpoint : (*engine)->listening()) {
@@ -353,37 +269,46 @@ void register_seed(Program& program, control::EngineFactory factory) {
       [options, factory = std::move(factory)](Context& context) {
         return seed(context, *options, factory);
       });
-  app.add_option("path", options->paths, "files, directories or .torrent files")
+  app.add_option("PATH", options->paths, "Files, directories or .torrent files")
       ->required()
-      ->type_name("PATH|TORRENT");
-  app.add_option("--data", options->data, "directory that contains the torrents' names")
+      ->type_name("PATH");
+  app.add_option("--data", options->data, "Directory that contains the torrents' names")
       ->type_name("DIR");
   app.add_option("--state", options->state,
-                 "where torrents and verification results are kept "
-                 "[$XDG_STATE_HOME/penstock]")
+                 "Where torrents and verification results are kept "
+                 "(default: $XDG_STATE_HOME/penstock)")
       ->type_name("DIR");
-  app.add_option("--listen", options->listen, "addresses to listen on [all, port 6881]")
-      ->type_name("ADDR:PORT");
-  app.add_option("--shards", options->shards, "data-plane threads")
+  app.add_option("--listen", options->listen,
+                 "Where to listen; once per address (default: all, port 6881)")
+      ->type_name("ADDR:PORT")
+      ->allow_extra_args(false);
+  app.add_option("--shards", options->shards, "Data-plane threads")
+      ->type_name("N")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  app.add_option("--cpus", options->cpus, "pin the shards to these cores")->type_name("LIST");
-  app.add_option("--cache", options->cache, "memory for content")
+  app.add_option("--cpus", options->cpus, "The CPU of each shard, such as 0,2-3")
+      ->type_name("LIST");
+  app.add_option("--cache", options->cache, "Memory for content")
       ->type_name("SIZE")
       ->capture_default_str();
-  app.add_option("--io", options->io, "past the page cache, or through it")
+  app.add_option("--io", options->io, "Past the page cache, or through it")
+      ->type_name("direct|buffered")
       ->check(CLI::IsMember({"direct", "buffered"}))
       ->capture_default_str();
   app.add_option("--verify", options->verify,
-                 "hash pieces when first asked for, all before serving, or never")
+                 "Hash pieces when first asked for, all before serving, or never")
+      ->type_name("lazy|full|trust")
       ->check(CLI::IsMember({"lazy", "full", "trust"}))
       ->capture_default_str();
-  app.add_option("--upload-limit", options->upload_limit, "rate over all peers, such as 1Gbps")
+  app.add_option("--upload-limit", options->upload_limit,
+                 "Rate over all peers, such as 1Gbps or 20MiB/s (default: none)")
       ->type_name("RATE");
-  app.add_option("--max-peers", options->max_peers, "connections at once")
+  app.add_option("--max-peers", options->max_peers, "Connections at once")
+      ->type_name("N")
       ->check(CLI::Range(1u, 1000000u))
       ->capture_default_str();
-  app.add_option("--idle", options->idle, "sleep when there is nothing to do, or keep the cores")
+  app.add_option("--idle", options->idle, "Sleep when there is nothing to do, or keep the cores")
+      ->type_name("adaptive|spin")
       ->check(CLI::IsMember({"adaptive", "spin"}))
       ->capture_default_str();
 }

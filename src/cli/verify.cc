@@ -9,6 +9,7 @@
 #include "base/units.hh"
 #include "cli/commands.hh"
 #include "cli/cpu_list.hh"
+#include "cli/data_place.hh"
 #include "cli/program.hh"
 #include "cli/torrent_file.hh"
 #include "control/dataset/verify_pieces.hh"
@@ -139,8 +140,10 @@ class Printer {
     const auto pieces = static_cast<std::uint32_t>(outcome.pieces.size());
     const std::uint32_t checked = outcome.good + outcome.bad + outcome.unreadable;
     const std::uint64_t bytes = count_bytes(metainfo_);
+    // What can't be read takes no time.
+    const double share = pieces == 0 ? 0 : static_cast<double>(outcome.good + outcome.bad) / pieces;
     const double rate =
-        outcome.stopped ? 0.0 : static_cast<double>(bytes) / std::max(seconds, 1e-9);
+        outcome.stopped ? 0.0 : share * static_cast<double>(bytes) / std::max(seconds, 1e-9);
     ordered_json fields{{"name", metainfo_.name},
                         {"format", format_of(metainfo_)},
                         {"files", count_files(metainfo_)},
@@ -209,6 +212,10 @@ Result<ExitStatus> verify(Context& context, const VerifyArguments& arguments) {
   for (const Run& run : bad_runs(*outcome, layout))
     printer.run(run);
   printer.summary(*outcome, status, seconds);
+  if (status == ExitStatus::failed) {
+    const std::string hint = data_hint(*metainfo, arguments.data);
+    if (!hint.empty()) context.console.note(hint);
+  }
   return status;
 }
 

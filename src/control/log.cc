@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <ctime>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 #include <spdlog/pattern_formatter.h>
@@ -41,10 +42,14 @@ class JsonFormatter final : public spdlog::formatter {
 // The pattern's text, with what could drive a terminal escaped: names come from hostile torrents.
 class TextFormatter final : public spdlog::formatter {
  public:
-  TextFormatter() : pattern_("%Y-%m-%dT%H:%M:%S.%eZ %l: %v", spdlog::pattern_time_type::utc, "") {}
+  explicit TextFormatter(bool over_status)
+      : over_status_(over_status),
+        pattern_("%Y-%m-%dT%H:%M:%S.%eZ %l: %v", spdlog::pattern_time_type::utc, "") {}
   void format(const spdlog::details::log_msg& line, spdlog::memory_buf_t& out) override {
     spdlog::memory_buf_t raw;
     pattern_.format(line, raw);
+    static constexpr std::string_view kClearLine = "\r\033[K";
+    if (over_status_) out.append(kClearLine);
     for (const char c : raw) {
       const auto byte = static_cast<unsigned char>(c);
       if (byte >= 0x20 && byte != 0x7f) {
@@ -59,10 +64,11 @@ class TextFormatter final : public spdlog::formatter {
     out.push_back('\n');
   }
   [[nodiscard]] std::unique_ptr<formatter> clone() const override {
-    return std::make_unique<TextFormatter>();
+    return std::make_unique<TextFormatter>(over_status_);
   }
 
  private:
+  bool over_status_;
   spdlog::pattern_formatter pattern_;
 };
 
@@ -82,7 +88,7 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
 
 }  // namespace
 
-void set_up_log(LogFormat format, LogLevel level) {
+void set_up_log(LogFormat format, LogLevel level, bool over_status) {
   static const auto logger = [] {
     auto made = std::make_shared<spdlog::logger>("penstock",
                                                  std::make_shared<spdlog::sinks::stderr_sink_mt>());
@@ -92,7 +98,7 @@ void set_up_log(LogFormat format, LogLevel level) {
   if (format == LogFormat::json) {
     logger->set_formatter(std::make_unique<JsonFormatter>());
   } else {
-    logger->set_formatter(std::make_unique<TextFormatter>());
+    logger->set_formatter(std::make_unique<TextFormatter>(over_status));
   }
   logger->set_level(spdlog_level(level));
   logger->flush_on(spdlog::level::debug);

@@ -6,6 +6,8 @@
 namespace penstock::control {
 
 // Before the first line, and again at every reload. Makes spdlog's default logger ours.
-void set_up_log(LogFormat format, LogLevel level);
+// over_status: standard error is a terminal with a status line at its bottom, which text lines
+// replace; it is drawn anew below them.
+void set_up_log(LogFormat format, LogLevel level, bool over_status = false);
 
 }  // namespace penstock::control

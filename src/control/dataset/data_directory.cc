@@ -19,6 +19,10 @@ int open_beneath(int directory, const char* path, int flags) {
   return static_cast<int>(::syscall(SYS_openat2, directory, path, &how, sizeof how));
 }
 
+std::int64_t nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
 // Component by component, following no link: for kernels and containers without openat2.
 int open_without_links(int directory, std::string_view path, int flags) {
   FileHandle at;
@@ -101,6 +105,8 @@ DataDirectory::Opened DataDirectory::open_with(const std::string& path, int flag
     opened.error = ENOTSUP;
   } else {
     opened.size = static_cast<std::uint64_t>(status.st_size);
+    opened.mtime_ns = nanoseconds(status.st_mtim);
+    opened.ctime_ns = nanoseconds(status.st_ctim);
     opened.file = std::move(file);
   }
   return opened;

@@ -42,10 +42,12 @@ class DataDirectory {
     FileHandle file;
     int error = 0;  // errno when there is no file; EXDEV: the path leads out of the directory
     std::uint64_t size = 0;
+    std::int64_t mtime_ns = 0;  // since 1970
+    std::int64_t ctime_ns = 0;  // of the last change of any kind: nobody can set it back
   };
   // A regular file for reading (anything else: EISDIR or ENOTSUP). Any thread. path is relative.
   [[nodiscard]] Opened open_file(const std::string& path) const;
-  // Its size only: works on files that can't be read.
+  // Its facts only: works on files that can't be read.
   [[nodiscard]] Opened stat_file(const std::string& path) const;
 
  private:

@@ -86,7 +86,7 @@ class Scan {
       return tl::unexpected(at(root_ / path, "a symbolic link that leads nowhere: remove it"));
     }
     if (opened.error != 0) return tl::unexpected(at(root_ / path, describe_errno(opened.error)));
-    tree_.files.push_back({path, opened.size});
+    tree_.files.push_back({path, opened.size, opened.mtime_ns, opened.ctime_ns});
     tree_.total_bytes += opened.size;
     return {};
   }
@@ -125,7 +125,7 @@ Result<ScannedTree> scan_tree(const std::string& path) {
   } else {
     const DataDirectory::Opened opened = tree.directory.stat_file(real.filename().string());
     if (opened.error != 0) return tl::unexpected(at(path, describe_errno(opened.error)));
-    tree.files.push_back({real.filename().string(), opened.size});
+    tree.files.push_back({real.filename().string(), opened.size, opened.mtime_ns, opened.ctime_ns});
     tree.total_bytes = opened.size;
   }
   if (tree.total_bytes == 0) {

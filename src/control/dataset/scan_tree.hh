@@ -20,6 +20,8 @@ namespace penstock::control {
 struct ScannedFile {
   std::string path;          // below ScannedTree::directory, '/'-joined
   std::uint64_t length = 0;  // bytes
+  std::int64_t mtime_ns = 0;
+  std::int64_t ctime_ns = 0;
 };
 
 struct ScannedTree {

@@ -1,0 +1,169 @@
+#!/usr/bin/python3
+"""penstock seed as a user starts it: torrents made and kept, mistakes, reports."""
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import time
+import unittest
+
+import json_schema
+from support import PENSTOCK, Case, noise
+
+
+class Seed(Case):
+    def seed(self, *arguments, until="listening", limit=None):
+        """Runs until the event was reported, then stops it: its objects and stderr."""
+        def set_limit():
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, 64), limit))
+
+        process = subprocess.Popen(
+            [PENSTOCK, "seed", "--state", "state", "--listen", "127.0.0.1:0", "--cache", "16MiB",
+             "--json", *arguments], cwd=self.folder, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, preexec_fn=set_limit)
+        out = ""
+        for line in process.stdout:
+            out += line
+            if json.loads(line).get("event") == until:
+                self.while_it_runs(json.loads(line))
+                process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=20)[1]
+        self.assertEqual(process.returncode, 0, err)
+        return json_schema.check_lines("seed", out), err
+
+    def while_it_runs(self, event):
+        pass
+
+    def info_hash(self, path):
+        objects, err = self.seed(path)
+        return objects[0]["info_hash"], "from an earlier run" in err
+
+    def test_the_torrent_is_kept_until_the_data_changes(self):
+        self.data_set()
+        first, kept = self.info_hash("set")
+        self.assertFalse(kept)
+        self.assertEqual(self.info_hash("set/"), (first, True))
+        # As large and as old as it was before.
+        old = os.stat(self.path("set/z"))
+        self.write("set/z", noise(65_536, 77))
+        os.utime(self.path("set/z"), ns=(old.st_atime_ns, old.st_mtime_ns))
+        changed, kept = self.info_hash("set")
+        self.assertFalse(kept)
+        self.assertNotEqual(changed, first)
+        os.unlink(self.path("set/z"))
+        self.assertNotIn(self.info_hash("set")[0], (first, changed))
+
+    def test_data_of_the_same_name_elsewhere_has_a_torrent_of_its_own(self):
+        for i in (1, 2):
+            self.write(f"{i}/data/file", noise(50_000, i))
+            os.utime(self.path(f"{i}/data/file"), (1e9, 1e9))
+        one, _ = self.info_hash("1/data")
+        two, kept = self.info_hash("2/data")
+        self.assertFalse(kept)
+        self.assertNotEqual(one, two)
+        self.assertEqual(self.info_hash("1/data"), (one, True))
+
+    def test_a_torrent_and_its_reports(self):
+        self.data_set("data/set")
+        self.run_ok("create", "data/set", "-o", "t.torrent")
+        objects, err = self.seed("t.torrent", "--data", "data", until="status")
+        self.assertEqual([o.get("event") for o in objects[:3]], ["torrent", "listening", "status"])
+        self.assertEqual((objects[0]["files"], objects[0]["files_lacking"]), (9, 0))
+        self.assertNotIn("\033", err)
+        self.assertIn("magnet:?xt=urn:btih:" + objects[0]["info_hash"], err)
+
+    def test_logs_do_not_go_where_the_report_goes(self):
+        self.write("data/set/file", noise(100_000))
+        self.run_ok("create", "data/set", "--piece-size", "16KiB", "-o", "t.torrent")
+        with open(self.path("data/set/file"), "r+b") as file:
+            file.write(b"wrong")
+        self.while_it_runs = lambda event: self.run_raw(
+            "bench", "leech", "--torrent", "t.torrent", "--peer", event["addresses"][0],
+            "--duration", "300ms", "--warmup", "100ms", "--connections", "2")
+        objects, err = self.seed("t.torrent", "--data", "data")
+        self.assertEqual(objects[-1]["pieces_lost"], 1)
+        self.assertIn("piece 0 is lost", err)
+
+    def test_data_that_is_not_there(self):
+        self.data_set("data/set")
+        self.run_ok("create", "data/set", "-o", "t.torrent")
+        for arguments, words in (
+                (["--data", "data/set"], [f"give --data {self.path('data')}"]),
+                (["--data", "."], ["none of its files", "set/a/one", 'contains "set"']),
+                (["--data", "nowhere"], ["nowhere", "No such file"]), ([], ["none of its files"])):
+            with self.subTest(arguments):
+                text = self.fails(1, "seed", "t.torrent", "--state", "state", "--listen",
+                                  "127.0.0.1:0", *arguments)
+                for word in words:
+                    self.assertIn(word, text)
+        os.unlink(self.path("data/set/z"))
+        objects, err = self.seed("t.torrent", "--data", "data")
+        self.assertEqual(objects[0]["files_lacking"], 1)
+        self.assertIn('1 of 9 files are missing or too short in "data", "set/z"', err)
+
+    def test_a_port_that_is_taken_is_said_before_anything_is_hashed(self):
+        os.makedirs(self.path("set"))
+        with open(self.path("set/huge"), "wb") as file:
+            file.truncate(1 << 40)
+        # As Penstock's own listeners are: a second process of this user could share the port.
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            for address in (f"127.0.0.1:{port}", f"0.0.0.0:{port}"):
+                text = self.fails(1, "seed", "set", "--state", "state", "--listen", address)
+                self.assertIn(f"listening on {address}", text)
+                self.assertIn("in use", text)
+
+    def test_interrupted_while_hashing(self):
+        os.makedirs(self.path("set"))
+        with open(self.path("set/huge"), "wb") as file:
+            file.truncate(1 << 40)
+        with subprocess.Popen([PENSTOCK, "seed", "set", "--state", "state", "--listen",
+                               "127.0.0.1:0", "--json"], cwd=self.folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            deadline = time.monotonic() + 30
+            huge = self.path("set/huge")
+            while not any(os.path.realpath(f"/proc/{process.pid}/fd/{n}") == huge
+                          for n in os.listdir(f"/proc/{process.pid}/fd")):
+                self.assertLess(time.monotonic(), deadline)
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=30)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertEqual(json_schema.check_lines("seed", out)[-1]["status"], "interrupted")
+
+    def test_the_limit_of_open_files(self):
+        self.write("set/file", noise(100_000))
+        # The soft limit is raised to the hard one, and fewer peers are taken when that is too low.
+        _, err = self.seed("set", "--max-peers", "500", limit=1024)
+        self.assertNotIn("open files", err)
+        _, err = self.seed("set", "--max-peers", "500", limit=300)
+        self.assertIn("300 open files are allowed", err)
+        self.assertIn("not 500", err)
+
+    def test_mistakes(self):
+        self.write("set/file", noise(1000))
+        for status, words, arguments in (
+                (1, ['"none"', "no such file"], ["none"]),
+                (2, ["there is no option --vrify: did you mean --verify?"], ["set", "--vrify"]),
+                (2, ["there is no option --upload-limt: did you mean --upload-limit?"],
+                 ["set", "--upload-limt=1Gbps"]),
+                (2, ["PATH is required"], []),
+                (2, ["--listen", "ADDRESS:PORT"], ["set", "--listen", "127.0.0.1"]),
+                (2, ["25Gbps"], ["set", "--upload-limit", "100"]),
+                (2, ["too small"], ["set", "--cache", "1MiB"]),
+                (2, ["2 shards"], ["set", "--shards", "2", "--cpus", "0"]),
+                (2, ["--io"], ["set", "--io", "fast"])):
+            with self.subTest(arguments=arguments):
+                text = self.fails(status, "seed", *arguments, "--state", "state")
+                for word in words:
+                    self.assertIn(word, text)
+        self.assertFalse(os.path.exists(self.path("state/made")))
+
+
+if __name__ == "__main__":
+    unittest.main()
