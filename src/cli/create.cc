@@ -163,6 +163,12 @@ Result<ExitStatus> create(Context& context, const CreateOptions& options) {
   if (auto ok = write_file(output, made->file, options.force); !ok) {
     return tl::unexpected(std::move(ok.error()));
   }
+  if (made->metainfo.single_file && !tree->single_file) {
+    context.console.warn(
+        "in a v2 torrent a directory with one file is just that file: seed it with "
+        "--data \"" +
+        options.path + "\", or use --hybrid to keep the directory");
+  }
   report_result(context, made->metainfo, output, seconds);
   return ExitStatus::done;
 }

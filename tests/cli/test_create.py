@@ -52,6 +52,27 @@ class Oracle(Case):
                     self.assertEqual(hashes(self.path("own.torrent")),
                                      hashes(self.libtorrents(form, 16384, "file")))
 
+    def test_a_directory_with_one_file_equals_libtorrents(self):
+        self.write("set/file", noise(100_000))
+        self.write("deep/in/file", noise(100_000))
+        self.write("more/file", noise(100_000))
+        self.write("more/nothing", b"")
+        for root, form in ((root, form) for root in ("set", "deep", "more")
+                           for form in ("v1", "v2", "hybrid")):
+            with self.subTest(root=root, form=form):
+                made = self.run_raw("create", root, f"--{form}", "--piece-size", "16KiB", "-fo",
+                                    "own.torrent")
+                self.assertEqual(made.returncode, 0, made.stderr)
+                ours, theirs = self.path("own.torrent"), self.libtorrents(form, 16384, root)
+                self.assertEqual(hashes(ours), hashes(theirs))
+                # Only there the directory is lost, and that is said.
+                alone = (root, form) == ("set", "v2")
+                self.assertEqual("just that file" in made.stderr, alone, made.stderr)
+                files = libtorrent.torrent_info(ours).files()
+                self.assertEqual(files.file_path(0), "file" if alone else
+                                 "deep/in/file" if root == "deep" else root + "/file")
+                self.run_ok("verify", "own.torrent", "--data", "set" if alone else ".")
+
     def test_v1_equals_mktorrents(self):
         self.data_set()
         for extra in ([], ["-p"]):

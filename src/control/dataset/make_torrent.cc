@@ -44,8 +44,9 @@ Plan plan_files(const ScannedTree& tree, TorrentFormat format, std::uint32_t pie
     plan.files.push_back(std::move(file));
     plan.paths.push_back(scanned.path);
     const std::uint64_t rest = offset % piece_size;
-    if (format == TorrentFormat::v1 || tree.single_file || rest == 0) continue;
-    // Behind the last file too: libtorrent does so, and the same data should have one info-hash.
+    if (format == TorrentFormat::v1 || tree.files.size() == 1 || rest == 0) continue;
+    // Behind the last file too, unless it is the only one: libtorrent does so, and the same data
+    // should have one info-hash.
     FileEntry padding;
     padding.length = piece_size - rest;
     padding.offset = offset;
@@ -126,12 +127,9 @@ Result<Metainfo> read_back(const std::vector<std::byte>& file, const ScannedTree
   if (!metainfo) {
     return tl::unexpected(std::move(metainfo.error()).context("the finished torrent"));
   }
-  if (metainfo->single_file != tree.single_file) {
-    return fail(
-        "a directory with one file in it can't be told from that file in a v2 torrent: "
-        "give the file itself, or use --hybrid",
-        ErrorKind::usage);
-  }
+  // A v2 torrent can't say that its one file is inside a directory: libtorrent writes the same, and
+  // reads it as the file alone.
+  ASSERT(metainfo->single_file == tree.single_file || !metainfo->has_v1);
   auto scanned = plan.files.begin();
   for (const FileEntry& entry : metainfo->files) {
     if (entry.padding) continue;

@@ -34,7 +34,9 @@ struct MakeTorrentOptions {
 
 struct MadeTorrent {
   std::vector<std::byte> file;  // the .torrent
-  Metainfo metainfo;            // parsed back from it, identified
+  // Parsed back from it, identified. single_file, where the tree is a directory: a v2 torrent of a
+  // directory with one file right in it is read as that file alone.
+  Metainfo metainfo;
   bool stopped = false;         // by progress: then all else is empty
 };
 
