@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "control/dataset/piece_layout.hh"
 #include "crypto/metainfo_identity.hh"
 #include "temp_tree.hh"
 
@@ -118,17 +119,24 @@ TEST(MakeTorrent, NamesTheFileThatChangedUnderIt) {
 }
 
 // BEP 52 has no place for the difference, and clients take the file for the whole torrent.
-TEST(MakeTorrent, RefusesADirectoryOfOneFileInV2Only) {
+TEST(MakeTorrent, ADirectoryOfOneFileInV2IsReadAsThatFile) {
   TempTree tree;
   tree.write("set/only", 20'000);
+  tree.write("deep/in/only", 20'000);
   MakeTorrentOptions options;
   options.format = TorrentFormat::v2;
-  const auto refused = make(tree.path("set"), options);
-  ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message.find("--hybrid"), std::string::npos);
-  EXPECT_TRUE(make(tree.path("set/only"), options));
+  const auto alone = make(tree.path("set"), options);
+  ASSERT_TRUE(alone);
+  EXPECT_TRUE(alone->metainfo.single_file);
+  EXPECT_EQ(path_below_data(alone->metainfo, alone->metainfo.files[0]), "only");
+  const auto deep = make(tree.path("deep"), options);
+  ASSERT_TRUE(deep);
+  EXPECT_FALSE(deep->metainfo.single_file);
   options.format = TorrentFormat::hybrid;
-  EXPECT_TRUE(make(tree.path("set"), options));
+  const auto hybrid = make(tree.path("set"), options);
+  ASSERT_TRUE(hybrid);
+  EXPECT_FALSE(hybrid->metainfo.single_file);
+  EXPECT_EQ(hybrid->metainfo.files.size(), 1u);  // no padding behind an only file
 }
 
 TEST(MakeTorrent, CountsProgressInTheTreesBytes) {
