@@ -118,6 +118,13 @@ AnnounceResult failed(AnnounceOutcome outcome, std::string error) {
   return result;
 }
 
+Duration retry_in_of(std::span<const std::byte> body) {
+  const auto minutes = wire::decode_retry_in(body);
+  constexpr std::uint32_t kMinutesMax = 365 * 24 * 60;
+  if (!minutes) return Duration{};
+  return *minutes > kMinutesMax ? Duration::max() : Duration::seconds(60) * *minutes;
+}
+
 AnnounceResult result_of_http(const FetchAnswer& answer) {
   if (!answer.reached) return failed(AnnounceOutcome::unreachable, answer.error);
   if (!answer.error.empty()) return failed(AnnounceOutcome::refused, answer.error);
@@ -125,7 +132,9 @@ AnnounceResult result_of_http(const FetchAnswer& answer) {
   const auto response = wire::decode_announce_body(answer.body);
   if (response) return result_of(*response);
   if (response.error().kind == ErrorKind::failed || answer.status == 200) {
-    return failed(AnnounceOutcome::refused, response.error().message);
+    AnnounceResult refused = failed(AnnounceOutcome::refused, response.error().message);
+    refused.retry_in = retry_in_of(answer.body);
+    return refused;
   }
   const std::string status = "HTTP status " + std::to_string(answer.status);
   // A gateway that is overloaded speaks for the whole host.

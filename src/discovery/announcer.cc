@@ -60,9 +60,10 @@ struct Announcer::Swarm {
   bool waiting = false;  // in a host's queue
   Instant at{};          // when scheduled
   std::uint32_t failed_rounds = 0;
-  std::size_t tried = 0;    // trackers that failed or were passed over in this round
-  bool refused = false;     // in this round, by one of them
-  Duration retry_in{};      // the longest that a tracker of this round asked for
+  std::size_t tried = 0;  // trackers that failed or were passed over in this round
+  bool refused = false;   // in this round, by one that didn't say when to come again
+  // Those that did: none of them is asked before (BEP 31).
+  std::map<const Tracker*, Instant> not_before;
   Tracker* last = nullptr;  // that answered last
   std::string tracker_id;
   std::string error;
@@ -82,7 +83,12 @@ struct Announcer::Swarm {
     place = 0;
     tried = 0;
     refused = false;
-    retry_in = Duration{};
+  }
+  // When this tracker may be asked.
+  [[nodiscard]] Instant open_at(const Tracker* tracker) const {
+    const auto told = not_before.find(tracker);
+    const Instant host = tracker->host->blocked_until;
+    return told == not_before.end() ? host : std::max(host, told->second);
   }
   void next_tracker() {
     if (++place < tiers[tier].size()) return;
@@ -228,11 +234,11 @@ void Announcer::remove_all(Instant now) {
   }
 }
 
-// Moves the swarm on to a tracker whose host isn't blocked. False: none is left in this round.
+// Moves the swarm on to a tracker that may be asked. False: none is left in this round.
 bool Announcer::choose_tracker(Instant now, Swarm& swarm) {
   const std::size_t count = swarm.tracker_count();
   for (; swarm.tried < count; ++swarm.tried) {
-    if (swarm.current()->host->blocked_until <= now) return true;
+    if (swarm.open_at(swarm.current()) <= now) return true;
     swarm.next_tracker();
   }
   end_round(now, swarm);
@@ -244,14 +250,13 @@ void Announcer::end_round(Instant now, Swarm& swarm) {
   Instant at = Instant::never();
   for (const auto& tier : swarm.tiers) {
     for (const Tracker* tracker : tier)
-      at = earlier(at, tracker->host->blocked_until);
+      at = earlier(at, swarm.open_at(tracker));
   }
   at = std::max(at, now) +
        Duration::nanoseconds(static_cast<std::int64_t>(random_.below(1'000'000'000)));
   if (swarm.refused) {
     ++swarm.failed_rounds;
-    const Duration wait = spread(backoff(kRoundBackoffMin, kRoundBackoffMax, swarm.failed_rounds));
-    at = now + std::max(wait, std::min(swarm.retry_in, kIntervalMax));
+    at = now + spread(backoff(kRoundBackoffMin, kRoundBackoffMax, swarm.failed_rounds));
   }
   swarm.begin_round();
   schedule(swarm, at);
@@ -370,8 +375,11 @@ void Announcer::on_result(Instant now, std::uint64_t token, const AnnounceResult
     swarm.error = result.error;
     if (result.outcome == AnnounceOutcome::refused) {
       std::erase(swarm.introduced, &tracker);  // whatever it knew of us, it doesn't any more
-      swarm.retry_in = std::max(swarm.retry_in, result.retry_in);
-      swarm.refused = true;
+      if (result.retry_in > Duration{}) {
+        swarm.not_before[&tracker] = now + spread(std::min(result.retry_in, kIntervalMax));
+      } else {
+        swarm.refused = true;
+      }
     }
     ++swarm.tried;
     swarm.next_tracker();
@@ -391,6 +399,7 @@ void Announcer::accepted(Instant now, Swarm& swarm, Tracker& tracker,
                          const AnnounceResult& result) {
   if (!swarm.knows(&tracker)) swarm.introduced.push_back(&tracker);
   swarm.error.clear();
+  swarm.not_before.erase(&tracker);
   swarm.tracker_id = result.tracker_id.empty() ? swarm.tracker_id : result.tracker_id;
   swarm.failed_rounds = 0;
   swarm.last = &tracker;

@@ -12,8 +12,8 @@
 //
 // Timers, one a swarm: the next announce. Armed by a success for the tracker's interval (never less
 // than its "min interval" or ours) plus up to a tenth at random, so that announces spread; by a
-// round in which all trackers refused for 60 s · 2^n, at most an hour; by blocked hosts for the end
-// of the first block.
+// round in which trackers refused for 60 s · 2^n, at most an hour; by blocked hosts, and trackers
+// that said when to come again (BEP 31), for the first that may be asked.
 //
 // Events: "started" in the first announce that a tracker answers, "stopped" to every tracker that
 // knows us when the swarm goes. "completed" is for those who download: we never send it.
@@ -68,7 +68,8 @@ struct AnnounceResult {
   AnnounceOutcome outcome = AnnounceOutcome::accepted;
   Duration interval = Duration::seconds(1800);  // accepted: until the next one
   Duration interval_min{};                      // accepted: the tracker's "min interval"
-  Duration retry_in{};     // refused: BEP 31; zero when it didn't say, max() for never
+  Duration retry_in{};     // refused: BEP 31; zero when it didn't say, max() for never. Kept up to
+                           // a day: torrents are registered late, and trackers change hands
   std::string tracker_id;  // accepted
   std::string error;       // refused, unreachable: why
 };

@@ -176,6 +176,18 @@ Result<AnnounceResponse> decode_announce_body(std::span<const std::byte> body) {
   return out;
 }
 
+std::optional<std::uint32_t> decode_retry_in(std::span<const std::byte> body) {
+  bencode::Document document;
+  if (body.size() > kTrackerBodyMax ||
+      document.parse(body, kBodyLimits).fault != bencode::Fault::none ||
+      document.root().kind() != Kind::dictionary ||
+      !document.root().find("failure reason", Kind::string)) {
+    return std::nullopt;
+  }
+  if (document.root().find_string("retry in") == "never") return kRetryNever;
+  return find_count(document.root(), "retry in");
+}
+
 Result<std::vector<ScrapeEntry>> decode_scrape_body(std::span<const std::byte> body) {
   bencode::Document document;
   const auto root = parse_body(document, body);

@@ -1,7 +1,9 @@
-// HTTP trackers: queries (BEP 3, 7, 23) and responses (BEP 3, 7, 23, 24, 48).
+// HTTP trackers: queries (BEP 3, 7, 23) and responses (BEP 3, 7, 23, 24, 31, 48).
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,6 +29,12 @@ inline constexpr std::size_t kTrackerBodyMax = std::size_t{4} * 1024 * 1024;
 // ErrorKind::failed with the tracker's own words on "failure reason"; ErrorKind::usage when the
 // body makes no sense. Peers with port 0 and those beyond kTrackerPeersMax are left out.
 [[nodiscard]] Result<AnnounceResponse> decode_announce_body(std::span<const std::byte> body);
+
+// BEP 31, of a body that decode_announce_body refuses: minutes until the announce may be tried
+// again, kRetryNever for "never"; nullopt when there is no "failure reason", or none of this with
+// it.
+inline constexpr std::uint32_t kRetryNever = std::numeric_limits<std::uint32_t>::max();
+[[nodiscard]] std::optional<std::uint32_t> decode_retry_in(std::span<const std::byte> body);
 
 [[nodiscard]] Result<std::vector<ScrapeEntry>> decode_scrape_body(std::span<const std::byte> body);
 

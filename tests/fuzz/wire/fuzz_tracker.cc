@@ -40,6 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         check_words(response->warning);
       } else {
         check_words(response.error().message);
+        (void)decode_retry_in(body);
       }
       break;
     }

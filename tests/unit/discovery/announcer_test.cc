@@ -190,6 +190,33 @@ TEST_F(AnnouncerTest, RetryInIsKept) {
   EXPECT_GE(sleep(), Duration::seconds(7200));
 }
 
+TEST_F(AnnouncerTest, RetryInOfOneTrackerDoesNotKeepTheOthersWaiting) {
+  announcer_.add(now_, hash_of(1), {{"http://never/x"}, {"http://down/x"}});
+  AnnounceResult never{.outcome = AnnounceOutcome::refused};
+  never.retry_in = Duration::max();
+  finish(expect_poll(), never);
+  const Announce second = expect_poll();
+  EXPECT_EQ(second.url, "http://down/x");
+  lose(second);
+  EXPECT_FALSE(poll());
+  // Until the host that was down may be tried again, and not a day.
+  EXPECT_LE(sleep(), Duration::seconds(20));
+  const Announce again = expect_poll();
+  EXPECT_EQ(again.url, "http://down/x");
+  accept(again);
+  // A day at the most, even for "never".
+  Instant until = now_ + Duration::seconds(27 * 3600);
+  bool asked = false;
+  while (now_ < until && !asked) {
+    sleep();
+    while (const auto announce = poll()) {
+      asked |= announce->url == "http://never/x";
+      lose(*announce);
+    }
+  }
+  EXPECT_TRUE(asked);
+}
+
 TEST_F(AnnouncerTest, ADeadHostCostsOneProbeNotOneATorrent) {
   constexpr std::uint32_t kSwarms = 1000;
   for (std::uint32_t i = 0; i < kSwarms; ++i) {

@@ -112,6 +112,18 @@ TEST(HttpTracker, failure_has_the_trackers_words_on_one_line) {
   EXPECT_EQ(r.error().message, "the tracker says: go away!_");
 }
 
+TEST(HttpTracker, retry_in) {
+  const auto retry = [](std::string_view body) { return decode_retry_in(to_bytes(body)); };
+  EXPECT_EQ(retry("d14:failure reason2:no8:retry ini5ee"), 5u);
+  EXPECT_EQ(retry("d14:failure reason2:no8:retry in5:nevere"), kRetryNever);
+  EXPECT_EQ(retry("d14:failure reason2:no8:retry ini99999999999ee"), kRetryNever);
+  for (const char* body :
+       {"d14:failure reason2:noe", "d14:failure reason2:no8:retry ini-5ee", "d8:retry ini5ee",
+        "d14:failure reason2:no8:retry in4:soone", "", "le", "d14:failure reason2:no8:retry in"}) {
+    EXPECT_EQ(retry(body), std::nullopt) << body;
+  }
+}
+
 TEST(HttpTracker, bounds) {
   const auto r = announce("d8:intervali-5e5:peers30000:" + std::string(30000, '\x01') + "e");
   ASSERT_TRUE(r);
