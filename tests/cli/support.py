@@ -3,6 +3,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+import time
 import unittest
 
 import json_schema
@@ -64,3 +65,16 @@ class Case(unittest.TestCase):
         objects = self.run_json(*arguments, status=status)
         self.assertIn(objects[-1]["error"].splitlines()[0][:40], result.stderr)
         return result.stderr
+
+    def wait_until_open(self, process, path):
+        """Until the process has the file open."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            for name in os.listdir(f"/proc/{process.pid}/fd"):
+                try:
+                    if os.readlink(f"/proc/{process.pid}/fd/{name}") == path:
+                        return
+                except FileNotFoundError:
+                    pass  # closed meanwhile
+        process.kill()
+        self.fail(f"{path} was never opened")

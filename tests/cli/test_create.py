@@ -196,23 +196,12 @@ class Create(Case):
             with subprocess.Popen([PENSTOCK, "create", "set", "--json"], cwd=self.folder,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   text=True) as process:
-                self.wait_until_open(process.pid, self.path("set/huge"))
+                self.wait_until_open(process, self.path("set/huge"))
                 process.send_signal(number)
                 out, err = process.communicate(timeout=30)
             self.assertEqual(process.returncode, 130, err)
             self.assertIn('"status":"interrupted"', out)
             self.assertEqual(os.listdir(self.folder), ["set"])
-
-    def wait_until_open(self, pid, path):
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            for name in os.listdir(f"/proc/{pid}/fd"):
-                try:
-                    if os.readlink(f"/proc/{pid}/fd/{name}") == path:
-                        return
-                except FileNotFoundError:
-                    pass
-        self.fail(f"{path} was never opened")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import resource
 import signal
 import socket
 import subprocess
-import time
 import unittest
 
 import json_schema
@@ -126,11 +125,7 @@ class Seed(Case):
         with subprocess.Popen([PENSTOCK, "seed", "set", "--state", "state", "--listen",
                                "127.0.0.1:0", "--json"], cwd=self.folder, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            deadline = time.monotonic() + 30
-            huge = self.path("set/huge")
-            while not any(os.path.realpath(f"/proc/{process.pid}/fd/{n}") == huge
-                          for n in os.listdir(f"/proc/{process.pid}/fd")):
-                self.assertLess(time.monotonic(), deadline)
+            self.wait_until_open(process, self.path("set/huge"))
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=30)
         self.assertEqual(process.returncode, 130, err)

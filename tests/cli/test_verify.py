@@ -100,9 +100,7 @@ class Verify(Case):
             file.truncate(size)
         with subprocess.Popen([PENSTOCK, "verify", "huge.torrent", "--json"], cwd=self.folder,
                               stdout=subprocess.PIPE, text=True) as process:
-            while not any(os.path.realpath(f"/proc/{process.pid}/fd/{n}") == self.path("huge")
-                          for n in os.listdir(f"/proc/{process.pid}/fd")):
-                self.assertIsNone(process.poll())
+            self.wait_until_open(process, self.path("huge"))
             process.send_signal(signal.SIGINT)
             out, _ = process.communicate(timeout=30)
         self.assertEqual(process.returncode, 130)
