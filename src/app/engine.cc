@@ -65,6 +65,11 @@ std::array<std::byte, 20> make_peer_id(Entropy& entropy) {
   return id;
 }
 
+// Bytes per second of one shard; 0 stays unlimited.
+std::uint64_t share_of_rate(std::uint64_t rate, std::uint32_t shards) {
+  return rate / shards + (rate % shards == 0 ? 0 : 1);
+}
+
 const char* io_error_text(IoError error) {
   switch (error) {
     case IoError::none:
@@ -290,6 +295,9 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   entry->forest = make_forest(metainfo);
   entry->shared.content = std::move(*content);
   entry->shared.counters = std::make_unique<TorrentCounters[]>(shards);
+  for (std::uint32_t i = 0; i < shards; ++i) {
+    entry->shared.counters[i].bucket = TokenBucket(share_of_rate(request.upload_rate, shards));
+  }
   {
     const std::lock_guard lock(pools_mutex_);
     entry->pool_path = pools_.at(request.pool.value);
@@ -355,6 +363,26 @@ Result<void> Engine::set_limits(const control::EngineLimits& limits) {
   return {};
 }
 
+Result<void> Engine::set_torrent_rate(TorrentId id, std::uint64_t upload_rate) {
+  const std::lock_guard lock(mutex_);
+  const auto found = torrents_.find(id.value);
+  if (found == torrents_.end() || found->second->removing) {
+    return fail("no such torrent", ErrorKind::not_found);
+  }
+  const auto shards = static_cast<std::uint32_t>(runners_.size());
+  // A shard knows it from its first message on; the buckets are the shards' alone from then on.
+  Entry& entry = *found->second;
+  const std::uint64_t each = share_of_rate(upload_rate, shards);
+  if (entry.published) {
+    post_all(
+        {.kind = ControlMessage::Kind::set_torrent_rate, .torrent = &entry.shared, .value = each});
+  } else {
+    for (std::uint32_t i = 0; i < shards; ++i)
+      entry.shared.counters[i].bucket = TokenBucket(each);
+  }
+  return {};
+}
+
 // What each of `shards` gets of the engine's limits.
 ShardLimits Engine::limits_of(const control::EngineLimits& limits, std::uint32_t shards) const {
   const std::uint32_t peers =
@@ -362,7 +390,7 @@ ShardLimits Engine::limits_of(const control::EngineLimits& limits, std::uint32_t
   ShardLimits each;
   each.connections_max = std::max(1u, (peers + shards - 1) / shards);
   each.per_ip_max = limits.peers_per_ip_max;
-  each.upload_rate = (limits.upload_rate + shards - 1) / shards;
+  each.upload_rate = share_of_rate(limits.upload_rate, shards);
   return each;
 }
 

@@ -35,6 +35,7 @@ class Engine final : public control::EngineApi {
   Result<control::TorrentId> add_torrent(const control::AddTorrent& torrent) override;
   Result<void> remove_torrent(control::TorrentId id) override;
   Result<void> set_limits(const control::EngineLimits& limits) override;
+  Result<void> set_torrent_rate(control::TorrentId id, std::uint64_t upload_rate) override;
   void snapshot(control::EngineSnapshot& out) override;
   [[nodiscard]] std::vector<Endpoint> listening() const override;
 

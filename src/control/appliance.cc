@@ -89,7 +89,8 @@ Result<void> Appliance::start_parts() {
     announces_ = std::move(*manager);
   }
   library_ = std::make_unique<Library>(engine_, static_cast<LibraryListener&>(*this));
-  if (auto applied = library_->apply(config_.pools, config_.watches); !applied) return applied;
+  if (auto applied = library_->apply(config_.pools, limited_watches(config_)); !applied)
+    return applied;
   if (config_.http_enabled) {
     auto server = HttpServer::start(config_.http_listen, config_.http_hosts,
                                     [this](std::string_view path) { return answer(path); });
@@ -114,7 +115,7 @@ void Appliance::on_removed(const TorrentInfo& torrent) {
 // All of what may change, or nothing.
 Result<void> Appliance::apply(const Config& next) {
   if (auto limited = engine_.set_limits(engine_limits(next)); !limited) return limited;
-  if (auto applied = library_->apply(next.pools, next.watches); !applied) {
+  if (auto applied = library_->apply(next.pools, limited_watches(next)); !applied) {
     // What was in force was accepted once, so it is again.
     if (auto back = engine_.set_limits(engine_limits(config_)); !back) {
       spdlog::error("going back to the old limits: {}", back.error().message);
@@ -197,6 +198,7 @@ std::string Appliance::torrents_json() {
     const TorrentSnapshot& now = found == nullptr ? none : *found;
     torrent["state"] = name_of(now.state);
     torrent["uploaded"] = now.uploaded_bytes;
+    torrent["upload_limit"] = info.upload_rate;
     torrent["peers"] = now.peers;
     torrent["pieces"] = info.pieces;
     torrent["verified_pieces"] = now.pieces_verified;

@@ -155,6 +155,16 @@ EngineLimits engine_limits(const Config& config) {
           .peers_per_ip_max = static_cast<std::uint32_t>(config.limits_max_peers_per_ip)};
 }
 
+std::vector<WatchConfig> limited_watches(const Config& config) {
+  std::vector<WatchConfig> watches = config.watches;
+  for (WatchConfig& watch : watches) {
+    const std::uint64_t all = config.limits_upload_per_torrent;
+    std::uint64_t& own = watch.upload_per_torrent;
+    if (own == 0 || (all != 0 && all < own)) own = all;
+  }
+  return watches;
+}
+
 EngineOptions engine_options(const Config& config) {
   EngineOptions options;
   options.listen = config.listen_addresses;

@@ -30,6 +30,7 @@ struct WatchConfig {
   std::string directory;  // absolute; unique
   std::string pool;       // names a pool
   VerifyChoice verify = VerifyChoice::lazy;
+  std::uint64_t upload_per_torrent = 0;  // bytes per second of each; 0: unlimited
   bool create = false;
 };
 
@@ -47,7 +48,8 @@ struct Config {
 
   DiskIo disk_io = DiskIo::direct;
 
-  std::uint64_t limits_upload = 0;  // bytes per second; 0: unlimited
+  std::uint64_t limits_upload = 0;              // bytes per second; 0: unlimited
+  std::uint64_t limits_upload_per_torrent = 0;  // the same, of each torrent
   std::uint64_t limits_max_peers = 4096;
   std::uint64_t limits_max_peers_per_ip = 0;  // 0: unlimited
 
@@ -111,6 +113,8 @@ std::vector<ConfigChange> changes_between(const Config& from, const Config& to);
 Config apply_running_changes(const Config& from, const Config& to);
 
 EngineLimits engine_limits(const Config& config);
+// The folders with the limits that hold for their torrents: of two, the lower one.
+std::vector<WatchConfig> limited_watches(const Config& config);
 EngineOptions engine_options(const Config& config);
 
 }  // namespace penstock::control

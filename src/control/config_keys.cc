@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 
 #include "base/units.hh"
@@ -366,6 +367,9 @@ constexpr std::array kKeys{
         kRestart),
 
     key<Rate<&Config::limits_upload>>("limits", "upload", "All uploads together.", kRunning),
+    key<Rate<&Config::limits_upload_per_torrent>>(
+        "limits", "upload_per_torrent",
+        "Uploads of each torrent; a [[watch]] may say less for its own.", kRunning),
     key<Count<&Config::limits_max_peers, 1, 1'000'000>>("limits", "max_peers",
                                                         "Connections in all.", kRunning),
     key<Count<&Config::limits_max_peers_per_ip, 0, 1'000'000>>(
@@ -414,6 +418,9 @@ constexpr std::array kKeys{
         "watch", "verify",
         "\"lazy\": hashed before the first byte is served; \"full\": hashed first; \"trust\": not.",
         kRunning),
+    key<Rate<&WatchConfig::upload_per_torrent>>(
+        "watch", "upload_per_torrent",
+        "Uploads of each of its torrents; limits.upload_per_torrent holds too.", kRunning),
     key<Switch<&WatchConfig::create>>("watch", "create", "Make the directory when it is missing.",
                                       kRunning),
 };
@@ -508,6 +515,11 @@ Result<std::string> expand_path(std::string_view text, const std::string& direct
 }
 
 Result<std::string> default_state_directory() {
+  // systemd's, of a unit with StateDirectory=: several are divided by colons.
+  const char* service = std::getenv("STATE_DIRECTORY");
+  if (service != nullptr && *service == '/') {
+    return std::string(service, std::strcspn(service, ":"));
+  }
   const char* state = std::getenv("XDG_STATE_HOME");
   if (state != nullptr && *state == '/') return std::string(state) + "/penstock";
   const char* home = std::getenv("HOME");

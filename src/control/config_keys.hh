@@ -65,7 +65,8 @@ std::string toml_string(std::string_view text);
 // Expands a leading "~/" to $HOME and "${NAME}" anywhere to the environment's value; makes a
 // relative path begin at the directory of the file. The error says what was expected.
 Result<std::string> expand_path(std::string_view text, const std::string& directory);
-// $XDG_STATE_HOME/penstock, else ~/.local/state/penstock (XDG Base Directory Specification).
+// $STATE_DIRECTORY of a service (systemd.exec(5)), else $XDG_STATE_HOME/penstock, else
+// ~/.local/state/penstock (XDG Base Directory Specification).
 Result<std::string> default_state_directory();
 
 }  // namespace penstock::control

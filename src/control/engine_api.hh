@@ -61,6 +61,7 @@ struct AddTorrent {
   std::shared_ptr<const Metainfo> metainfo;  // identified: at least one info-hash is set
   PoolIndex pool;                            // from open_pool()
   VerifyChoice verify = VerifyChoice::lazy;
+  std::uint64_t upload_rate = 0;  // bytes per second of this torrent; 0: unlimited
 };
 
 enum class TorrentState : std::uint8_t {
@@ -116,6 +117,8 @@ class EngineApi {
   // Closes its connections and forgets it; returns before that is done. ErrorKind::not_found.
   virtual Result<void> remove_torrent(TorrentId id) = 0;
   virtual Result<void> set_limits(const EngineLimits& limits) = 0;
+  // As AddTorrent::upload_rate, from now on. ErrorKind::not_found.
+  virtual Result<void> set_torrent_rate(TorrentId id, std::uint64_t upload_rate) = 0;
   // Replaces what `out` holds; reuses its memory.
   virtual void snapshot(EngineSnapshot& out) = 0;
   // Where it really listens, in the order of EngineOptions::listen.

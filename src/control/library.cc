@@ -182,7 +182,8 @@ std::size_t Library::torrent_count() const {
   return torrents_.size();
 }
 
-// New folders come, old ones go, changed ones (another pool, another way to verify) begin anew.
+// New folders come, old ones go, changed ones (another pool, another way to verify) begin anew. A
+// limit is simply set.
 void Library::take_request() {
   std::unique_ptr<Request> request;
   {
@@ -198,6 +199,7 @@ void Library::take_request() {
         known->second->config.verify == watch.verify) {
       folder = std::move(known->second);
       folders_.erase(known);
+      if (folder->config.upload_per_torrent != watch.upload_per_torrent) set_rate(watch);
     } else {
       folder = std::make_unique<Folder>();
     }
@@ -210,6 +212,24 @@ void Library::take_request() {
     if (folder->watch >= 0 && !next.contains(directory)) inotify_rm_watch(inotify_, folder->watch);
   }
   folders_ = std::move(next);
+}
+
+// Of the torrents that the folder has already.
+void Library::set_rate(const WatchConfig& watch) {
+  std::vector<TorrentId> ids;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [file, info] : torrents_) {
+      if (std::filesystem::path(file).parent_path() != watch.directory) continue;
+      info.upload_rate = watch.upload_per_torrent;
+      ids.push_back(info.id);
+    }
+  }
+  for (const TorrentId id : ids) {
+    if (auto set = engine_.set_torrent_rate(id, watch.upload_per_torrent); !set) {
+      spdlog::warn("setting a torrent's limit: {}", set.error().message);
+    }
+  }
 }
 
 void Library::run() {
@@ -286,6 +306,7 @@ Result<void> Library::load(Folder& folder, const std::string& name) {
   TorrentInfo info = describe_torrent(*metainfo);
   info.file = file;
   info.pool = folder.config.pool;
+  info.upload_rate = folder.config.upload_per_torrent;
 
   const auto other = file_of_.find(info.wire_hash);
   if (other != file_of_.end() && other->second != file) {
@@ -300,7 +321,7 @@ Result<void> Library::load(Folder& folder, const std::string& name) {
     const std::lock_guard lock(mutex_);
     pool = pools_.at(folder.config.pool);
   }
-  auto id = engine_.add_torrent({metainfo, pool, folder.config.verify});
+  auto id = engine_.add_torrent({metainfo, pool, folder.config.verify, info.upload_rate});
   if (!id) {
     folder.engine_refused = true;
     return tl::unexpected(id.error());

@@ -33,7 +33,8 @@ struct TorrentInfo {
   std::uint64_t size = 0;            // bytes, without padding
   std::uint32_t pieces = 0;
   bool is_private = false;
-  std::string file;  // the .torrent
+  std::uint64_t upload_rate = 0;  // bytes per second at most; 0: unlimited
+  std::string file;               // the .torrent
   std::string pool;
 };
 
@@ -73,6 +74,7 @@ class Library {
   struct Request;
   void run();
   void take_request();
+  void set_rate(const WatchConfig& watch);
   void look(Folder& folder);
   void act(Folder& folder, const std::vector<FolderState::Action>& actions);
   Result<void> load(Folder& folder, const std::string& name);

@@ -38,15 +38,16 @@ struct ShardMessage {
 // From control to a shard.
 struct ControlMessage {
   enum class Kind : std::uint8_t {
-    add_torrent,      // serve it
-    remove_torrent,   // close its sessions and forget it; answered by torrent_removed, after which
-                      // control may free it
-    piece_lost,       // `value`: tell this shard's peers that the piece is not to be had
-    piece_recovered,  // `value`: … and that it is again
-    set_rate,         // `value`: bytes per second that this shard may upload; 0: no limit
-    set_peers_max,    // `value`: low half sessions at once, high half sessions from one address (0:
-                      // unlimited)
-    stop,             // close all sessions; the shard's runner ends when they are gone
+    add_torrent,       // serve it
+    remove_torrent,    // close its sessions and forget it; answered by torrent_removed, after which
+                       // control may free it
+    piece_lost,        // `value`: tell this shard's peers that the piece is not to be had
+    piece_recovered,   // `value`: … and that it is again
+    set_rate,          // `value`: bytes per second that this shard may upload; 0: no limit
+    set_torrent_rate,  // `value`: the same, of `torrent`
+    set_peers_max,  // `value`: low half sessions at once, high half sessions from one address (0:
+                    // unlimited)
+    stop,           // close all sessions; the shard's runner ends when they are gone
   };
   Kind kind = Kind::stop;
   ShardTorrent* torrent = nullptr;

@@ -161,8 +161,10 @@ bool Shard::run_timers(Instant now) {
 bool Shard::pump_all(Instant now) {
   bool any = false;
   const std::uint32_t turns = std::min(active_count_, kPumpBurst);
-  work_left_ |= turns < active_count_;
-  bucket_ready_ = Instant::never();
+  // A round of turns may take several cycles. Once all who are left in it are held back, there is
+  // nothing to do until bucket_ready_, or until an event begins another.
+  if (held_ >= active_count_) held_ = 0;
+  if (held_ == 0) bucket_ready_ = Instant::never();
   for (std::uint32_t i = 0; i < turns && active_ != nullptr; ++i) {
     Connection& c = *active_;
     switch (pump(now, c)) {
@@ -177,14 +179,24 @@ bool Shard::pump_all(Instant now) {
         break;
       case Pumped::refused:
         stalled_ = true;
+        ++held_;
+        bucket_ready_ = earlier(bucket_ready_, now + kStallRetry);  // the round may end later
+        active_ = c.next_active;
+        break;
+      case Pumped::held:
+        ++held_;
+        bucket_ready_ =
+            earlier(bucket_ready_, c.torrent->counters[id_.value].bucket.ready_at(now, kBlockSize));
         active_ = c.next_active;
         break;
       case Pumped::limited:
+        held_ = 0;
         bucket_ready_ = bucket_.ready_at(now, kBlockSize);
         return speak_all(now) || any;  // it keeps its place until then
     }
     after_pump(now, c);
   }
+  work_left_ |= held_ < active_count_;
   return any;
 }
 

@@ -140,11 +140,13 @@ class Shard {
   enum class Pumped : std::uint8_t {
     idle,     // nothing to send
     waiting,  // for the peer to read, or for the disk: an event will say
-    limited,  // by the rate limit
+    limited,  // by the rate limit of all
+    held,     // by its torrent's rate limit: others may go on
     refused,  // a home had no room for a want
     more,     // its turn is over
   };
-  std::uint32_t quantum(Instant now);
+  std::uint32_t quantum(Instant now, const Connection& c);
+  [[nodiscard]] bool rate_limited(const Connection& c) const;
   Pumped pump(Instant now, Connection& c);
   bool refill(Instant now, Connection& c, std::uint32_t blocks);
   bool want_slot(Instant now, Connection& c, UploadSlot& slot);
@@ -191,8 +193,9 @@ class Shard {
   Admission admission_;
   Choker choker_;
   TokenBucket bucket_;
-  Instant bucket_ready_ = Instant::never();
-  Sha256 hasher_;  // of leaves
+  Instant bucket_ready_ = Instant::never();  // when a limit lets somebody of the round go on
+  std::uint32_t held_ = 0;                   // of active_, passed over in this round of turns
+  Sha256 hasher_;                            // of leaves
   std::unique_ptr<Pools> pools_;
   TorrentTable torrents_;
   TimerWheel wheel_;

@@ -14,23 +14,28 @@
 #include "base/digest.hh"
 #include "base/endian.hh"
 #include "store/content.hh"
+#include "swarm/rate_limiter.hh"
 #include "swarm/torrent.hh"
 
 namespace penstock {
 
-// What one shard counts for one torrent. One writer; control reads relaxed.
+// What one shard keeps of one torrent. Written by that shard alone; control reads the atomics,
+// relaxed.
 struct alignas(64) TorrentCounters {
   std::atomic<std::uint64_t> uploaded{0};  // payload bytes, PIECE headers not counted
   std::atomic<std::uint32_t> peers{0};     // sessions past the handshake
   std::uint32_t fences =
       0;  // shards that will send no more wants for it (touched by the shard only)
   std::uint32_t fences_sent = 0;  // shards that were told the same by this one
+  TokenBucket bucket;             // the torrent's upload limit: this shard's share of it
 
   // Single writer: a plain add, visible to readers.
   void add_uploaded(std::uint64_t n) {
     uploaded.store(uploaded.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
 };
+
+static_assert(sizeof(TorrentCounters) == 64);  // a line for each shard
 
 struct ShardTorrent {
   std::uint64_t id = 0;  // control's name for it

@@ -24,6 +24,9 @@ bool Shard::take_control(Instant now) {
       case ControlMessage::Kind::set_rate:
         bucket_.set_rate(now, message.value);
         break;
+      case ControlMessage::Kind::set_torrent_rate:
+        message.torrent->counters[id_.value].bucket.set_rate(now, message.value);
+        break;
       case ControlMessage::Kind::set_peers_max:
         admission_.set_limits(static_cast<std::uint32_t>(message.value),
                               static_cast<std::uint32_t>(message.value >> 32));

@@ -79,19 +79,31 @@ struct Shard::Batch {
   [[nodiscard]] bool has_room() const { return part_count + kPartsPerBlockMax <= parts.size(); }
 };
 
-// Blocks that a connection may send in this turn; 0: the rate limit says wait.
-std::uint32_t Shard::quantum(Instant now) {
-  if (!bucket_.limited()) return UploadWindow::kSlots;
-  if (bucket_.available(now) == 0) return 0;
-  const std::uint64_t share =
-      bucket_.rate() / kTurnsPerSecond / kBlockSize / std::max(active_count_, 1u);
-  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(share, 1, UploadWindow::kSlots));
+// Blocks that a connection may send in this turn; 0: a rate limit says wait.
+std::uint32_t Shard::quantum(Instant now, const Connection& c) {
+  const auto share_of = [&](TokenBucket& bucket, std::uint32_t sharers) -> std::uint64_t {
+    if (!bucket.limited()) return UploadWindow::kSlots;
+    if (bucket.available(now) == 0) return 0;
+    return std::max<std::uint64_t>(
+        bucket.rate() / kTurnsPerSecond / kBlockSize / std::max(sharers, 1u), 1);
+  };
+  std::uint64_t share = share_of(bucket_, active_count_);
+  if (c.torrent != nullptr) {
+    TorrentCounters& own = c.torrent->counters[id_.value];
+    share = std::min(share, share_of(own.bucket, own.peers.load(std::memory_order_relaxed)));
+  }
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(share, UploadWindow::kSlots));
+}
+
+bool Shard::rate_limited(const Connection& c) const {
+  return bucket_.limited() ||
+         (c.torrent != nullptr && c.torrent->counters[id_.value].bucket.limited());
 }
 
 Shard::Pumped Shard::pump(Instant now, Connection& c) {
   for (int round = 0; round < kRoundsMax; ++round) {
     if (!c.writable) return Pumped::waiting;
-    const std::uint32_t blocks = quantum(now);
+    const std::uint32_t blocks = quantum(now, c);
     bool refused = false;
     if (blocks > 0 && !c.session.choked()) refused = !refill(now, c, blocks);
     if (c.session.closed()) return Pumped::idle;
@@ -99,7 +111,7 @@ Shard::Pumped Shard::pump(Instant now, Connection& c) {
     if (!compose(now, c, batch, blocks)) {
       if (refused) return Pumped::refused;
       if (blocks == 0 && (c.window != nullptr || c.session.request_count() > 0)) {
-        return Pumped::limited;
+        return bucket_.limited() && bucket_.available(now) == 0 ? Pumped::limited : Pumped::held;
       }
       return c.pending > 0 ? Pumped::waiting : Pumped::idle;
     }
@@ -112,7 +124,8 @@ Shard::Pumped Shard::pump(Instant now, Connection& c) {
       unpin_all(c);
       return Pumped::waiting;
     }
-    if (bucket_.limited()) return Pumped::more;  // one quantum a turn: equal shares
+    // One quantum a turn: equal shares.
+    if (rate_limited(c)) return Pumped::more;
   }
   return Pumped::more;
 }
@@ -250,6 +263,7 @@ void Shard::settle(Instant now, Connection& c, const Batch& batch, const SendRes
   c.torrent->counters[id_.value].add_uploaded(payload);
   c.uploaded += payload;
   bucket_.consume(now, payload);
+  c.torrent->counters[id_.value].bucket.consume(now, payload);
 }
 
 // The peer has no room: nothing stays pinned for it.

@@ -216,6 +216,13 @@ class SwarmWorld {
     t.pieces = content->pieces.get();
     torrent->shared.content = std::move(content);
     torrent->shared.counters = std::make_unique<TorrentCounters[]>(shard_count_);
+    // Half of them have an upload limit of their own.
+    Random limits(offset * 31 + number);
+    if (limits.below(2) == 0) {
+      for (std::uint16_t i = 0; i < shard_count_; ++i) {
+        torrent->shared.counters[i].bucket = TokenBucket(500'000 + limits.below(4'000'000));
+      }
+    }
     for (std::uint16_t i = 0; i < shard_count_; ++i) {
       EXPECT_TRUE(
           exchange_.to_shard(ShardId(i))

@@ -34,6 +34,7 @@ class FakeEngine final : public control::EngineApi {
     snapshot.id = id;
     snapshot.uploaded_bytes = uploaded_of_each;
     torrents_[id.value] = {snapshot, hash};
+    rates_[id.value] = torrent.upload_rate;
     return id;
   }
   Result<void> remove_torrent(control::TorrentId id) override {
@@ -44,6 +45,12 @@ class FakeEngine final : public control::EngineApi {
   Result<void> set_limits(const control::EngineLimits& limits) override {
     const std::lock_guard lock(mutex_);
     limits_ = limits;
+    return {};
+  }
+  Result<void> set_torrent_rate(control::TorrentId id, std::uint64_t rate) override {
+    const std::lock_guard lock(mutex_);
+    if (!torrents_.contains(id.value)) return fail("no such torrent", ErrorKind::not_found);
+    rates_[id.value] = rate;
     return {};
   }
   void snapshot(control::EngineSnapshot& out) override {
@@ -71,6 +78,12 @@ class FakeEngine final : public control::EngineApi {
     return limits_;
   }
 
+  [[nodiscard]] std::uint64_t rate_of(control::TorrentId id) const {
+    const std::lock_guard lock(mutex_);
+    const auto known = rates_.find(id.value);
+    return known == rates_.end() ? 0 : known->second;
+  }
+
   // Set before the threads start.
   std::string missing_pool;
   std::uint64_t uploaded_of_each = 0;
@@ -81,6 +94,7 @@ class FakeEngine final : public control::EngineApi {
   control::EngineLimits limits_;
   std::map<std::string, std::uint32_t> pools_;
   std::map<std::uint64_t, std::pair<control::TorrentSnapshot, WireInfoHash>> torrents_;
+  std::map<std::uint64_t, std::uint64_t> rates_;
   std::uint64_t last_id_ = 0;
 };
 

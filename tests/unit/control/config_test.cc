@@ -252,6 +252,22 @@ TEST_F(ConfigFilesTest, MissingFile) {
             (directory_ / "no.toml").string() + ": can't be read: No such file or directory");
 }
 
+TEST_F(ConfigTest, OfTwoLimitsTheLowerHolds) {
+  const std::string head =
+      "[[pool]]\nname = \"a\"\npath = \"/a\"\n[[watch]]\ndirectory = \"/w\"\npool = \"a\"\n";
+  const auto rate = [&](const std::string& all, const std::string& own) {
+    return limited_watches(good(head + "upload_per_torrent = \"" + own +
+                                "\"\n[limits]\nupload_per_torrent = \"" + all + "\"\n"))
+        .at(0)
+        .upload_per_torrent;
+  };
+  EXPECT_EQ(rate("unlimited", "unlimited"), 0u);
+  EXPECT_EQ(rate("1MiB/s", "unlimited"), 1u << 20);
+  EXPECT_EQ(rate("unlimited", "2MiB/s"), 2u << 20);
+  EXPECT_EQ(rate("1MiB/s", "2MiB/s"), 1u << 20);
+  EXPECT_EQ(rate("3MiB/s", "2MiB/s"), 2u << 20);
+}
+
 TEST_F(ConfigTest, ReloadTakesWhatMayChangeAndNamesTheRest) {
   const Config from = good("[[pool]]\nname = \"a\"\npath = \"/a\"\n");
   const Config to = good(

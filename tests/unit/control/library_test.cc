@@ -52,7 +52,7 @@ class LibraryTest : public ::testing::Test {
   }
   Result<void> apply() {
     return library_->apply({{"main", root_, false}},
-                           {{watched_, "main", VerifyChoice::lazy, false}});
+                           {{watched_, "main", VerifyChoice::lazy, 0, false}});
   }
   // Written beside and moved in, as a careful program does.
   void drop(const std::string& file, const std::string& bytes) {
@@ -96,6 +96,26 @@ TEST_F(LibraryTest, WhatIsThereAtTheStartAndWhatComesAndGoes) {
   EXPECT_EQ(list[0].pool, "main");
   EXPECT_EQ(recorder_.added, 2);
   EXPECT_EQ(recorder_.removed, 1);
+}
+
+TEST_F(LibraryTest, ALimitIsSetWithoutBeginningAnew) {
+  drop("a.torrent", torrent_bytes("a"));
+  start();
+  ASSERT_TRUE(serves(1));
+  EXPECT_EQ(library_->list()[0].upload_rate, 0u);
+  const auto limit = [&](std::uint64_t rate) {
+    return library_->apply({{"main", root_, false}},
+                           {{watched_, "main", VerifyChoice::lazy, rate, false}});
+  };
+  ASSERT_TRUE(limit(1000));
+  ASSERT_TRUE(eventually([&] { return library_->list()[0].upload_rate == 1000; }));
+  ASSERT_TRUE(eventually([&] { return engine_.rate_of(library_->list()[0].id) == 1000; }));
+  drop("b.torrent", torrent_bytes("b"));
+  ASSERT_TRUE(serves(2));
+  for (const TorrentInfo& info : library_->list())
+    EXPECT_EQ(engine_.rate_of(info.id), 1000u) << info.name;
+  EXPECT_EQ(recorder_.added, 2);
+  EXPECT_EQ(recorder_.removed, 0);
 }
 
 TEST_F(LibraryTest, OtherNamesAreNotLookedAt) {
@@ -186,7 +206,7 @@ TEST_F(LibraryTest, AMissingFolderOrPoolChangesNothing) {
   start();
   ASSERT_TRUE(serves(1));
   auto applied = library_->apply({{"main", root_, false}},
-                                 {{root_ / "none", "main", VerifyChoice::lazy, false}});
+                                 {{root_ / "none", "main", VerifyChoice::lazy, 0, false}});
   ASSERT_FALSE(applied);
   EXPECT_EQ(applied.error().message,
             "watched folder " + (root_ / "none").string() + ": No such file or directory");
