@@ -13,6 +13,7 @@
 #include "control/appliance.hh"
 #include "control/config.hh"
 #include "control/log.hh"
+#include "control/service_notify.hh"
 
 namespace penstock::cli {
 namespace {
@@ -60,12 +61,15 @@ void announce_start(Context& context, const control::EngineApi& engine,
 
 // Until SIGINT or SIGTERM; SIGHUP reloads.
 void run_until_stopped(Context& context, Hangup& hangup, control::Appliance& appliance,
-                       const std::string& file) {
+                       const control::ServiceNotifier& manager, const std::string& file) {
+  manager.ready("serving");
   while (!context.interrupt.requested()) {
     pollfd waits[2] = {{context.interrupt.fd(), POLLIN, 0}, {hangup.fd(), POLLIN, 0}};
     poll(waits, 2, -1);
     if (!hangup.take() || context.interrupt.requested()) continue;
+    manager.reloading();
     const bool applied = appliance.reload(control::load_config(file));
+    manager.ready(applied ? "serving" : "serving; the last reload was refused, see the log");
     if (context.report.enabled()) {
       context.report.event({{"event", "reload"}, {"applied", applied}});
     }
@@ -87,8 +91,10 @@ Result<ExitStatus> serve(Context& context, const ServeOptions& options,
   if (!appliance) return tl::unexpected(appliance.error());
   announce_start(context, **engine, **appliance);
 
-  run_until_stopped(context, hangup, **appliance, options.config);
+  const control::ServiceNotifier manager;
+  run_until_stopped(context, hangup, **appliance, manager, options.config);
 
+  manager.stopping();
   spdlog::info("stopping");
   (*appliance)->stop();
   appliance->reset();

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -151,8 +152,8 @@ class Appliance:
             file.write(f'[listen]\naddresses = ["{self.address}:{self.port}"]\n')
             file.write(f'[http]\nlisten = "127.0.0.1:{self.http}"\n{more}')
 
-    def start(self, seconds=30, json_to=None):
-        environment = {"HOME": self.home, "XDG_STATE_HOME": ""}
+    def start(self, seconds=30, json_to=None, more=None):
+        environment = {"HOME": self.home, "XDG_STATE_HOME": "", **(more or {})}
         command = [self.program, "serve", "--config", self.config]
         if json_to is not None:
             command.append("--json")
@@ -343,6 +344,81 @@ def test_reload(options, folder):
     reload("", "good")
     Deadline(2).wait_until(lambda: list(appliance.torrents()) == ["a"], "it to be left again")
     appliance.stop()
+
+
+def test_upload_limit_of_each_torrent(options, folder):
+    """Each keeps to it, whatever the others do; a reload takes it away."""
+    appliance = Appliance(options.penstock, folder)
+    # One shard: each has its share of a limit, and the kernel deals the connections out.
+    one = "[shards]\ncount = 1\n"
+    appliance.override(one + '[limits]\nupload_per_torrent = "2MiB/s"\n')
+    nobody = [[f"http://127.0.0.1:{free_port()}/announce"]]
+    torrents = [Torrent(f"limited-{i}", 4 << 20, nobody, 1 << 18) for i in range(2)]
+    files = []
+    for torrent in torrents:
+        with open(os.path.join(appliance.pool, torrent.name), "wb") as file:
+            file.write(torrent.data)
+        files.append(os.path.join(folder, torrent.name + ".torrent"))
+        with open(files[-1], "wb") as file:
+            file.write(torrent.file)
+        appliance.drop(torrent)
+    appliance.start()
+
+    def rates(seconds):
+        command = [options.penstock, "bench", "leech", "--peer"]
+        command += [f"{appliance.address}:{appliance.port}", "--connections", "3", "--json"]
+        command += ["--warmup", "1s", "--duration", f"{seconds}s", "--torrent"]
+        runs = [
+            subprocess.Popen([*command, file], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            for file in files
+        ]
+        ends = [json.loads(run.communicate(timeout=60)[0].splitlines()[-1]) for run in runs]
+        return [end["rate_bytes_per_second"] / (1 << 20) for end in ends]
+
+    limited = rates(5)
+    check(all(1.9 < rate < 2.1 for rate in limited), f"2 MiB/s became {limited}")
+    limits = [t["upload_limit"] for t in appliance.torrents().values()]
+    check(limits == [2 << 20] * 2, f"the API says {limits}")
+    appliance.override(one)
+    appliance.process._process.send_signal(signal.SIGHUP)
+    Deadline(10).wait_until(
+        lambda: all(t["upload_limit"] == 0 for t in appliance.torrents().values()), "the reload"
+    )
+    free = rates(1)
+    check(all(rate > 20 for rate in free), f"without a limit: {free} MiB/s")
+    appliance.stop()
+    return f"2 MiB/s became {limited[0]:.2f} and {limited[1]:.2f}, none {free[0]:.0f}"
+
+
+def test_service_manager(options, folder):
+    """What systemd is told, and the state directory that it gives."""
+    for name in os.path.join(folder, "notify"), "\0penstock-" + os.path.basename(folder):
+        told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        told.bind(name)
+        told.settimeout(10)
+        appliance = Appliance(options.without_engine, folder)
+        state = os.path.join(folder, "state")
+        appliance.start(
+            more={"NOTIFY_SOCKET": name.replace("\0", "@"), "STATE_DIRECTORY": state + ":/other"}
+        )
+
+        def hear():
+            return dict(line.split("=", 1) for line in told.recv(4096).decode().splitlines())
+
+        check(hear() == {"READY": "1", "STATUS": "serving"}, "not ready")
+        check(os.path.isdir(state), "the state directory wasn't made")
+        for more, words in ("", "serving"), ("nonsense", "refused"):
+            appliance.override(more)
+            appliance.process._process.send_signal(signal.SIGHUP)
+            reloading = hear()
+            check(reloading["RELOADING"] == "1", f"told {reloading}")
+            now = time.monotonic_ns() // 1000
+            check(0 <= now - int(reloading["MONOTONIC_USEC"]) < 10_000_000, "told a wrong time")
+            again = hear()
+            check(again["READY"] == "1" and words in again["STATUS"], f"told {again}")
+        appliance.stop()
+        check(hear() == {"STOPPING": "1"}, "not stopping")
+        told.close()
 
 
 def test_http(options, folder):
