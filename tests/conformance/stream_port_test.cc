@@ -1,6 +1,5 @@
 // One suite for every StreamPort (src/stream/byte_stream.hh).
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <vector>
@@ -10,6 +9,7 @@
 
 #include "base/random.hh"
 #include "stream_world.hh"
+#include "support/skip.hh"
 
 namespace penstock::conformance {
 namespace {
@@ -100,9 +100,7 @@ class StreamPortSuite : public testing::TestWithParam<StreamFlavour> {
     std::string why_not;
     world_ = GetParam().make(why_not);
     if (world_ == nullptr) {
-      const char* const strict = std::getenv("STRICT");
-      if (strict != nullptr && std::strcmp(strict, "1") == 0) FAIL() << why_not;
-      GTEST_SKIP() << why_not;
+      PENSTOCK_SKIP(why_not);
     }
     server_ = std::make_unique<End>(world_->server());
     client_ = std::make_unique<End>(world_->client());
