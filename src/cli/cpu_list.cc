@@ -4,10 +4,13 @@
 #include <charconv>
 #include <string_view>
 
-#include <sched.h>
+#include "control/dataset/usable_cpus.hh"
 
 namespace penstock::cli {
 namespace {
+
+// Beyond any machine's; bounds the walk over a range.
+constexpr unsigned kCpuMax = 4095;
 
 bool parse_number(std::string_view text, unsigned& number) {
   const char* end = text.data() + text.size();
@@ -19,9 +22,7 @@ bool parse_number(std::string_view text, unsigned& number) {
 
 Result<std::vector<unsigned>> parse_cpu_list(const std::string& text) {
   std::vector<unsigned> cpus;
-  cpu_set_t usable;
-  CPU_ZERO(&usable);
-  ::sched_getaffinity(0, sizeof usable, &usable);
+  const std::vector<unsigned> usable = control::usable_cpus();
   std::string_view rest = text;
   while (!rest.empty()) {
     const std::size_t comma = rest.find(',');
@@ -32,11 +33,11 @@ Result<std::vector<unsigned>> parse_cpu_list(const std::string& text) {
     unsigned last = 0;
     if (!parse_number(item.substr(0, dash), first) ||
         !parse_number(dash == std::string_view::npos ? item : item.substr(dash + 1), last) ||
-        first > last || last >= CPU_SETSIZE) {
+        first > last || last > kCpuMax) {
       return fail("\"" + text + "\" is no list of CPUs such as \"0,2-3\"", ErrorKind::usage);
     }
     for (unsigned cpu = first; cpu <= last; ++cpu) {
-      if (!CPU_ISSET(cpu, &usable)) {
+      if (!std::binary_search(usable.begin(), usable.end(), cpu)) {
         return fail("CPU " + std::to_string(cpu) +
                         " is not there or not for this process: \"taskset -cp $$\" shows which are",
                     ErrorKind::usage);

@@ -18,6 +18,7 @@
 #include <xxhash.h>
 
 #include "base/assert.hh"
+#include "control/dataset/usable_cpus.hh"
 #include "crypto/hash_batch.hh"
 #include "crypto/merkle.hh"
 
@@ -268,20 +269,13 @@ void pin_to(unsigned cpu) {
 
 }  // namespace
 
-unsigned usable_cpus() {
-  cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) {
-    return std::max(1u, static_cast<unsigned>(CPU_COUNT(&set)));
-  }
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
 bool hash_pieces(const PieceLayout& layout, std::span<const std::string> paths,
                  const DataDirectory& directory, const HashOptions& options, PieceSink& sink,
                  const HashProgress& progress) {
   ASSERT(paths.size() == layout.files().size());
   const std::uint32_t pieces = layout.blocks().piece_count();
-  const unsigned wanted = options.jobs != 0 ? options.jobs : usable_cpus();
+  const unsigned wanted =
+      options.jobs != 0 ? options.jobs : static_cast<unsigned>(usable_cpus().size());
   const unsigned jobs = std::max(1u, std::min(wanted, pieces));
 
   Shared shared{layout, paths, directory, options, sink};

@@ -64,7 +64,4 @@ bool hash_pieces(const PieceLayout& layout, std::span<const std::string> paths,
                  const DataDirectory& directory, const HashOptions& options, PieceSink& sink,
                  const HashProgress& progress);
 
-// CPUs that this process may run on, at least 1.
-unsigned usable_cpus();
-
 }  // namespace penstock::control

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <xxhash.h>
 
+#include "control/dataset/usable_cpus.hh"
 #include "crypto/sha.hh"
 #include "temp_tree.hh"
 
@@ -152,7 +153,7 @@ TEST(HashPieces, StopsWhenProgressSaysSo) {
 }
 
 TEST(HashPieces, CountsTheCpusItMayUse) {
-  EXPECT_GE(usable_cpus(), 1u);
+  EXPECT_FALSE(usable_cpus().empty());
 }
 
 }  // namespace
