@@ -37,7 +37,7 @@ struct MadeTorrent {
   // Parsed back from it, identified. single_file, where the tree is a directory: a v2 torrent of a
   // directory with one file right in it is read as that file alone.
   Metainfo metainfo;
-  bool stopped = false;         // by progress: then all else is empty
+  bool stopped = false;  // by progress: then all else is empty
 };
 
 // How much of tree.total_bytes is done (the padding of a hybrid, hashed too, is scaled away). False
