@@ -32,7 +32,7 @@
 namespace penstock::disk_uring {
 
 struct StorageOptions {
-  std::uint32_t ops_max = 256;     // in flight and waiting to be polled
+  std::uint32_t ops_max = 512;     // in flight and waiting to be polled
   std::uint32_t files_max = 4096;  // open at once; ≤ 65,536
   bool direct = false;             // O_DIRECT where the file system does it
 };

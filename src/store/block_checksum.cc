@@ -1,7 +1,10 @@
 #include "store/block_checksum.hh"
 
-#define XXH_INLINE_ALL
+#define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // after xxhash.h: picks the widest vectors at run time
+#endif
 
 namespace penstock {
 

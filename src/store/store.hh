@@ -26,7 +26,7 @@ namespace penstock {
 struct StoreLimits {
   ShardId shard;                                    // whose store this is
   std::uint32_t wants_max = 8192;                   // wants pending at once
-  std::uint32_t reads_in_flight_max = 64;           // StorageOps of kind read
+  std::uint32_t reads_in_flight_max = 256;          // StorageOps of kind read
   std::uint32_t open_files_max = 4096;              // handles kept open
   std::uint32_t hash_bytes_per_cycle = 256 * 1024;  // bound of one do_work
   enum class Policy : std::uint8_t { s3fifo, lru } policy = Policy::s3fifo;
