@@ -287,7 +287,8 @@ void PosixStorage::execute(Op& op) const {
       ::close(op.fd);
       return;
     case StorageOp::Kind::renew:
-      if (!host::renew_segments(op.asked, true)) op.answer.error = IoError::exhausted;
+      if (!host::renew_segments(op.asked, true, options_.pages))
+        op.answer.error = IoError::exhausted;
       return;
   }
 }
@@ -328,7 +329,7 @@ void PosixStorage::execute_open(Op& op) const {
 }
 
 void PosixStorage::execute_read(Op& op) const {
-  if (!host::renew_segments(op.asked, false)) {
+  if (!host::renew_segments(op.asked, false, options_.pages)) {
     op.answer.error = IoError::exhausted;
     return;
   }

@@ -23,17 +23,19 @@
 #include <sys/stat.h>
 
 #include "base/result.hh"
+#include "host/arena_mapping.hh"
 #include "host/fd.hh"
 #include "store/storage.hh"
 
 namespace penstock::disk_posix {
 
 struct StorageOptions {
-  std::uint32_t ops_max = 512;     // in flight and waiting to be polled
-  std::uint32_t files_max = 4096;  // open at once; ≤ 65,536
-  bool direct = false;             // O_DIRECT where the file system does it
-  bool openat2 = true;             // false: walk the path by hand, refusing every symbolic link
-  std::uint32_t threads = 8;       // reads that can wait for the device at once
+  std::uint32_t ops_max = 512;                       // in flight and waiting to be polled
+  std::uint32_t files_max = 4096;                    // open at once; ≤ 65,536
+  bool direct = false;                               // O_DIRECT where the file system does it
+  host::PageChoice pages = host::PageChoice::small;  // of the memory that is read into
+  bool openat2 = true;        // false: walk the path by hand, refusing every symbolic link
+  std::uint32_t threads = 8;  // reads that can wait for the device at once
   int wake_fd = -1;  // rung (host::WakeEvent::ring) when completions are there; outlives this
 };
 

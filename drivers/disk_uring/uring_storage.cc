@@ -113,7 +113,8 @@ void UringStorage::begin(std::uint32_t index) {
       }
       counters_.renewals += renewed;
       counters_.other_calls += renewed > 0 ? 1 : 0;  // neighbours go in one call
-      if (!host::renew_segments(op.asked, false)) return finish(index, IoError::exhausted);
+      if (!host::renew_segments(op.asked, false, options_.pages))
+        return finish(index, IoError::exhausted);
       ++file->reads;
       op.fd = file->fd;
       op.phase = Phase::read;
@@ -136,8 +137,9 @@ void UringStorage::begin(std::uint32_t index) {
     case StorageOp::Kind::renew:
       counters_.renewals += op.asked.segment_count;
       ++counters_.other_calls;
-      return finish(index,
-                    host::renew_segments(op.asked, true) ? IoError::none : IoError::exhausted);
+      return finish(index, host::renew_segments(op.asked, true, options_.pages)
+                               ? IoError::none
+                               : IoError::exhausted);
   }
   advance(index);
 }

@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 
 #include "base/result.hh"
+#include "host/arena_mapping.hh"
 #include "host/fd.hh"
 #include "store/storage.hh"
 #include "uring/ring.hh"
@@ -32,9 +33,10 @@
 namespace penstock::disk_uring {
 
 struct StorageOptions {
-  std::uint32_t ops_max = 512;     // in flight and waiting to be polled
-  std::uint32_t files_max = 4096;  // open at once; ≤ 65,536
-  bool direct = false;             // O_DIRECT where the file system does it
+  std::uint32_t ops_max = 512;                       // in flight and waiting to be polled
+  std::uint32_t files_max = 4096;                    // open at once; ≤ 65,536
+  bool direct = false;                               // O_DIRECT where the file system does it
+  host::PageChoice pages = host::PageChoice::small;  // of the memory that is read into
 };
 
 struct StorageCounters {

@@ -13,12 +13,9 @@
 namespace penstock::host {
 
 enum class PageChoice : std::uint8_t {
-  // 4 KiB pages, transparent huge ones refused. The choice for an arena whose slabs go out by
-  // reference: a slab is renewed by MADV_DONTNEED, which would split its huge page at once and give
-  // no memory back until the 31 other slabs in it are renewed too.
-  small,
-  // Huge pages wanted (madvise): fewer faults and TLB misses, for an arena that is only copied
-  // from.
+  small,  // 4 KiB pages, transparent huge ones refused
+  // Huge pages wanted (madvise): fewer faults, TLB misses and page references. Renewing a slab
+  // splits its huge page (host::renew_segments).
   huge,
 };
 

@@ -134,7 +134,11 @@ void stop_direct(int fd) {
 
 namespace {
 
-bool renew_pages(std::byte* begin, std::size_t length) {
+bool renew_pages(std::byte* begin, std::size_t length, PageChoice pages) {
+  // A huge page that loses only some of its pages keeps their memory until the rest goes, too, or
+  // the kernel runs short. MADV_COLD on a part of it splits it first, unless the kernel refers to
+  // it just now.
+  if (pages == PageChoice::huge) ::madvise(begin, length, MADV_COLD);
   if (::madvise(begin, length, MADV_DONTNEED) == 0) return true;
   // EINVAL: locked memory (mlockall). A new mapping in the same place does it too.
   return ::mmap(begin, length, PROT_READ | PROT_WRITE,
@@ -143,7 +147,7 @@ bool renew_pages(std::byte* begin, std::size_t length) {
 
 }  // namespace
 
-bool renew_segments(const StorageOp& op, bool all) {
+bool renew_segments(const StorageOp& op, bool all, PageChoice pages) {
   for (std::size_t i = 0; i < op.segment_count;) {
     if (!all && !op.segments[i].renew) {
       ++i;
@@ -157,7 +161,7 @@ bool renew_segments(const StorageOp& op, bool all) {
          ++i) {
       length += op.segments[i].length;
     }
-    if (!renew_pages(begin, length)) return false;
+    if (!renew_pages(begin, length, pages)) return false;
   }
   return true;
 }

@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "base/result.hh"
+#include "host/arena_mapping.hh"
 #include "host/fd.hh"
 #include "store/storage.hh"
 
@@ -50,7 +51,7 @@ void stop_direct(int fd);
 
 // Fresh zero pages in the place of those of the segments that ask for it
 // (StorageOp::Segment::renew), or of all. Whoever refers to the old pages keeps them. False when
-// the kernel refuses: then they must not be written to.
-[[nodiscard]] bool renew_segments(const StorageOp& op, bool all);
+// the kernel refuses: then they must not be written to. pages: what the memory was mapped with.
+[[nodiscard]] bool renew_segments(const StorageOp& op, bool all, PageChoice pages);
 
 }  // namespace penstock::host

@@ -138,9 +138,7 @@ Result<void> Engine::start_shards() {
   descriptor_limit_ = raise_descriptor_limit();
   const DescriptorPlan descriptors =
       plan_descriptors(descriptor_limit_, options_.limits.peers_max, shards);
-  // Slabs go out by reference unless that is switched off: small pages then (drivers/host).
-  const auto pages = capabilities_.splice || !capabilities_.hugepages ? host::PageChoice::small
-                                                                      : host::PageChoice::huge;
+  const auto pages = capabilities_.hugepages ? host::PageChoice::huge : host::PageChoice::small;
   auto mapping = host::map_arena(options_.cache_bytes, pages);
   if (!mapping) return tl::unexpected(std::move(mapping).error().context("cache"));
   mapping_ = std::move(*mapping);
@@ -177,6 +175,7 @@ Result<void> Engine::start_shards() {
     runner.store_limits.policy = options_.cache_policy;
     runner.io.capabilities = capabilities_;
     runner.io.direct = options_.io_direct;
+    runner.io.pages = pages;
     runner.io.listen = listen;
     runner.io.streams_max = runner.limits.streams_max();
     seeds.fill(std::as_writable_bytes(std::span(&runner.seed, 1)));

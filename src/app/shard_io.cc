@@ -76,6 +76,7 @@ Result<std::unique_ptr<ShardIo>> make_posix_io(const IoOptions& options,
   if (!streams) return tl::unexpected(std::move(streams).error());
   disk_posix::StorageOptions storage_options;
   storage_options.direct = options.direct && options.capabilities.direct;
+  storage_options.pages = options.pages;
   storage_options.openat2 = options.capabilities.openat2;
   storage_options.wake_fd = (*streams)->wake_fd();
   auto storage = disk_posix::PosixStorage::create(storage_options);
@@ -96,6 +97,7 @@ Result<std::unique_ptr<ShardIo>> make_shard_io(const IoOptions& options) {
   if (!streams) return tl::unexpected(std::move(streams).error());
   disk_uring::StorageOptions storage;
   storage.direct = options.direct && options.capabilities.direct;
+  storage.pages = options.pages;
   return std::make_unique<UringIo>(std::move(*ring), std::move(*streams), storage);
 }
 

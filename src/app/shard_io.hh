@@ -10,6 +10,7 @@
 #include "base/parker.hh"
 #include "base/result.hh"
 #include "base/time.hh"
+#include "host/arena_mapping.hh"
 #include "host/capabilities.hh"
 #include "store/storage.hh"
 #include "stream/byte_stream.hh"
@@ -18,8 +19,9 @@ namespace penstock::app {
 
 struct IoOptions {
   host::Capabilities capabilities;
-  std::vector<Endpoint> listen;  // none: no listener
-  bool direct = true;            // O_DIRECT where the file system does it
+  std::vector<Endpoint> listen;                      // none: no listener
+  bool direct = true;                                // O_DIRECT where the file system does it
+  host::PageChoice pages = host::PageChoice::small;  // of the arena
   std::uint32_t streams_max = 4096;
   std::uint32_t receive_buffers = 1024;  // a power of two
   std::uint32_t receive_buffer_size = 4096;
