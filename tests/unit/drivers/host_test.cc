@@ -2,15 +2,21 @@
 #include <cerrno>
 #include <cstring>
 #include <thread>
+#include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "host/arena_mapping.hh"
 #include "host/capabilities.hh"
 #include "host/clock.hh"
 #include "host/cpu.hh"
+#include "host/fd.hh"
+#include "host/files.hh"
 #include "host/io_error.hh"
 #include "host/wake_event.hh"
 
@@ -78,6 +84,38 @@ TEST(Arena, IsUnmappedWithItsOwnerAndMoves) {
   }
   EXPECT_EQ(::mincore(data, kSlabSize, (std::vector<unsigned char>(16)).data()), -1);
   EXPECT_EQ(errno, ENOMEM);
+}
+
+// Whatever the pages: who refers to the old ones keeps their bytes, the neighbours stay.
+TEST(Arena, ASlabIsRenewedAlone) {
+  for (const auto pages : {PageChoice::small, PageChoice::huge}) {
+    SCOPED_TRACE(pages == PageChoice::huge ? "huge" : "small");
+    const auto mapping = map_arena(32 * kSlabSize, pages);
+    ASSERT_TRUE(mapping);
+    const Arena arena = mapping->arena();
+    std::memset(arena.memory().data(), 7, arena.memory().size());
+    std::byte* const slab = arena.slab(SlabIndex(5));
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const Fd out(ends[0]);
+    const Fd in(ends[1]);
+    const iovec handed{slab, kPageSize};
+    ASSERT_EQ(::vmsplice(in.get(), &handed, 1, 0), static_cast<ssize_t>(kPageSize));
+
+    StorageOp op;
+    op.kind = StorageOp::Kind::renew;
+    op.segment_count = 1;
+    op.segments[0] = {slab, kSlabSize, true};
+    ASSERT_TRUE(renew_segments(op, true, pages));
+    for (std::uint32_t i = 0; i < kSlabSize; ++i)
+      ASSERT_EQ(slab[i], std::byte{0});
+    std::memset(slab, 9, kSlabSize);
+    EXPECT_EQ(slab[-1], std::byte{7});
+    EXPECT_EQ(slab[kSlabSize], std::byte{7});
+    std::vector<std::byte> kept(kPageSize);
+    ASSERT_EQ(::read(out.get(), kept.data(), kept.size()), static_cast<ssize_t>(kPageSize));
+    EXPECT_EQ(kept, std::vector<std::byte>(kPageSize, std::byte{7}));
+  }
 }
 
 TEST(Arena, TooLargeIsAnErrorWithASize) {
