@@ -31,6 +31,15 @@ class ExtentCache {
     const std::uint32_t index = table_.find(key, extents_.get());
     return index == ExtentTable::kNone ? nullptr : &extents_[index];
   }
+  // Blocks are mostly asked for in order: while those of one extent are found, what finding the
+  // next one takes is fetched. begin: of the block in the extent, bytes.
+  void fetch_ahead(const Extent& extent, std::uint32_t begin) const {
+    if (begin < kBlockSize) {
+      table_.fetch_slot(extent.key + 1);
+    } else if (begin < 2 * kBlockSize) {
+      table_.fetch_entry(extent.key + 1, extents_.get());
+    }
+  }
   // A new extent, held once, without a valid page. nullptr: every slab is in use.
   Extent* create(ShardContent& owner, std::uint32_t region, std::uint64_t key,
                  std::uint64_t offset);

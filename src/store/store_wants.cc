@@ -46,6 +46,7 @@ bool Store::Impl::try_hit(Instant now, ShardContent& content, const BlockWant& w
     ExtentCache::pin(*extent);
     const BlockRange blocks = blocks_of(content.content, want.piece, span);
     cache.on_hit(*extent, extent->touch_mask(blocks.first, blocks.last));
+    cache.fetch_ahead(*extent, span.begin);
     const RegionState& region = content.regions[span.region];
     const bool direct = region.kind == RegionKind::file;
     if (direct) files.on_use(now, content.files[region.first_file]);
