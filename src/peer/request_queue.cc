@@ -5,7 +5,7 @@
 namespace penstock {
 
 bool RequestQueue::grow(SessionPages& pages) {
-  const std::uint32_t page = pages.take();
+  const std::uint32_t page = tail_ == kPageNone ? pages.take() : pages.take_more();
   if (page == kPageNone) return false;
   if (tail_ == kPageNone) {
     head_ = page;
@@ -33,7 +33,36 @@ void RequestQueue::skip_holes(SessionPages& pages) {
     }
     if (entries(pages, head_)[head_at_].length != 0) return;
     ++head_at_;
+    --holes_;
   }
+}
+
+// Each call is paid for by as many calls of remove() as it moves entries.
+void RequestQueue::compact(SessionPages& pages) {
+  std::uint32_t to = head_;
+  std::uint32_t to_at = head_at_;
+  std::uint32_t at = head_at_;
+  for (std::uint32_t page = head_; page != kPageNone; page = pages.next(page), at = 0) {
+    const std::uint32_t end = page == tail_ ? tail_at_ : kPerPage;
+    for (; at < end; ++at) {
+      const Request request = entries(pages, page)[at];
+      if (request.length == 0) continue;
+      if (to_at == kPerPage) {
+        to = pages.next(to);
+        to_at = 0;
+      }
+      entries(pages, to)[to_at++] = request;
+    }
+  }
+  for (std::uint32_t page = pages.next(to); page != kPageNone;) {
+    const std::uint32_t next = pages.next(page);
+    pages.give_back(page);
+    page = next;
+  }
+  pages.next(to) = kPageNone;
+  tail_ = to;
+  tail_at_ = static_cast<std::uint16_t>(to_at);
+  holes_ = 0;
 }
 
 bool RequestQueue::remove(SessionPages& pages, const Request& request) {
@@ -46,7 +75,9 @@ bool RequestQueue::remove(SessionPages& pages, const Request& request) {
       if (entry[at] != request) continue;
       entry[at].length = 0;
       --size_;
+      ++holes_;
       skip_holes(pages);
+      if (holes_ > size_ + kPerPage) compact(pages);
       return true;
     }
   }
@@ -85,29 +116,33 @@ void RequestQueue::take_all(SessionPages& pages, RequestQueue& other) {
     entries(pages, tail_)[at].length = 0;
   for (std::uint32_t at = 0; at < other.head_at_; ++at)
     entries(pages, other.head_)[at].length = 0;
+  holes_ += kPerPage - tail_at_ + other.head_at_ + other.holes_;
   pages.next(tail_) = other.head_;
   tail_ = other.tail_;
   tail_at_ = other.tail_at_;
   size_ += other.size_;
   other = RequestQueue{};
+  if (holes_ > size_ + kPerPage) compact(pages);
 }
 
 void RequestQueue::validate(const SessionPages& pages) const {
   if (size_ == 0) {
-    ASSERT(head_ == kPageNone && tail_ == kPageNone);
+    ASSERT(head_ == kPageNone && tail_ == kPageNone && holes_ == 0);
     return;
   }
   std::uint32_t counted = 0;
+  std::uint32_t holes = 0;
   std::uint32_t at = head_at_;
   ASSERT(entries(pages, head_)[head_at_].length != 0);
   for (std::uint32_t page = head_; page != kPageNone; page = pages.next(page), at = 0) {
     ASSERT(pages.next(page) != kPageNone || page == tail_);
     const std::uint32_t end = page == tail_ ? tail_at_ : kPerPage;
     for (; at < end; ++at) {
-      if (entries(pages, page)[at].length != 0) ++counted;
+      ++(entries(pages, page)[at].length != 0 ? counted : holes);
     }
   }
   ASSERT(counted == size_);
+  ASSERT(holes == holes_ && holes <= size_ + kPerPage);
 }
 
 std::uint32_t RequestQueue::page_count(const SessionPages& pages) const {

@@ -28,11 +28,12 @@ inline constexpr std::size_t kSessionPageSize = 1008;
 // Pages for the queues of sessions and for the few messages that must be assembled.
 //
 // Owner: the shard; outlives its sessions. All memory is taken by the constructor. A page in use is
-// in one queue of one session.
+// in one queue of one session. The last `reserve` pages go to those who have none yet, so that
+// peers who ask for much and read nothing can't take the pool from the others.
 class SessionPages {
  public:
-  explicit SessionPages(std::uint32_t count)
-      : pages_(std::make_unique_for_overwrite<Page[]>(count)), count_(count) {}
+  explicit SessionPages(std::uint32_t count, std::uint32_t reserve = 0)
+      : pages_(std::make_unique_for_overwrite<Page[]>(count)), count_(count), reserve_(reserve) {}
 
   // kPageNone when all are in use.
   std::uint32_t take() {
@@ -48,6 +49,8 @@ class SessionPages {
     ++used_count_;
     return page;
   }
+  // One more for who has one.
+  std::uint32_t take_more() { return free_count() > reserve_ ? take() : kPageNone; }
   void give_back(std::uint32_t page) {
     DCHECK(page < fresh_ && used_count_ > 0);
     pages_[page].next = free_;
@@ -70,15 +73,18 @@ class SessionPages {
   };
   std::unique_ptr<Page[]> pages_;
   std::uint32_t count_;
+  std::uint32_t reserve_;
   std::uint32_t fresh_ = 0;  // pages from here on were never taken
   std::uint32_t used_count_ = 0;
   std::uint32_t free_ = kPageNone;
 };
 
 // A queue in such pages. It doesn't know its pool (16 bytes a queue and session): the caller hands
-// it in, always the same. Removing from the middle leaves a hole (length 0) that is skipped.
+// it in, always the same. Removing from the middle leaves a hole (length 0) that is skipped; when
+// there are more holes than entries (and a page of them) the entries move together.
 //
-// Invariants: size() entries aren't holes; the front is no hole; an empty queue holds no page.
+// Invariants: size() entries aren't holes; the front is no hole; an empty queue holds no page; at
+// most size() + kPerPage holes.
 class RequestQueue {
  public:
   static constexpr std::uint32_t kPerPage = kSessionPageSize / sizeof(Request);
@@ -86,7 +92,7 @@ class RequestQueue {
   [[nodiscard]] std::uint32_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
 
-  // False when the pool is empty.
+  // False when the pool has no page for it.
   bool push(SessionPages& pages, const Request& request) {
     if (tail_ == kPageNone || tail_at_ == kPerPage) {
       if (!grow(pages)) return false;
@@ -140,12 +146,14 @@ class RequestQueue {
   }
   bool grow(SessionPages& pages);
   void skip_holes(SessionPages& pages);
+  void compact(SessionPages& pages);
 
   std::uint32_t head_ = kPageNone;
   std::uint32_t tail_ = kPageNone;
   std::uint16_t head_at_ = 0;
   std::uint16_t tail_at_ = 0;
   std::uint32_t size_ = 0;
+  std::uint32_t holes_ = 0;
 };
 
 }  // namespace penstock

@@ -11,8 +11,11 @@
 
 namespace penstock {
 
-SessionShared::SessionShared(const SessionLimits& session_limits, std::uint32_t page_count)
-    : limits(session_limits), pages(page_count), hasher(std::make_unique<MerkleHasher>()) {}
+SessionShared::SessionShared(const SessionLimits& session_limits, std::uint32_t page_count,
+                             std::uint32_t page_reserve)
+    : limits(session_limits),
+      pages(page_count, page_reserve),
+      hasher(std::make_unique<MerkleHasher>()) {}
 
 SessionShared::~SessionShared() = default;
 
@@ -288,7 +291,7 @@ void Session::validate() const {
   ASSERT(timer_ <= next_deadline());
   ASSERT(stage_ != Stage::messages || torrent_ != nullptr);
   if (role_ == SessionRole::seed) {
-    ASSERT(requests_.size() <= shared_->limits.requests_max);
+    ASSERT(requests_.size() <= requests_room());
     ASSERT(!choked_ || requests_.empty());
     requests_.for_front(shared_->pages, requests_.size(), [&](const Request& r) {
       ASSERT(torrent_->blocks.contains(r.piece, r.begin, r.length) && r.length <= kBlockSize);

@@ -48,8 +48,10 @@ enum class SessionRole : std::uint8_t {
 // What the sessions of one shard share. Owner: the shard; outlives its sessions.
 class SessionShared {
  public:
-  // page_count: pages of request queues (see kSessionPageSize) for all sessions together.
-  SessionShared(const SessionLimits& limits, std::uint32_t page_count);
+  // page_count: pages of request queues (see kSessionPageSize) for all sessions together;
+  // page_reserve: of them, kept for sessions' first ones (SessionPages).
+  SessionShared(const SessionLimits& limits, std::uint32_t page_count,
+                std::uint32_t page_reserve = 0);
   ~SessionShared();
   SessionShared(const SessionShared&) = delete;
   SessionShared& operator=(const SessionShared&) = delete;
@@ -257,6 +259,7 @@ class Session {
   bool on_have_all_or_none(SessionEvent& event, bool all);
   bool begin_bitfield(bool none, std::uint32_t bytes);
   void on_request(const Request& request);
+  [[nodiscard]] std::uint32_t requests_room() const;
   void on_excess_request(const Request& request);
   bool on_cancel(SessionEvent& event, const Request& request);
   bool on_extended(SessionEvent& event, std::span<const std::byte> body);
@@ -328,7 +331,7 @@ class Session {
   std::uint8_t partial_size_ = 0;
   std::uint16_t assembly_size_ = 0;
   std::uint16_t in_window_ = 0;  // popped, not ended
-  std::uint32_t excess_ = 0;     // requests beyond requests_max, less blocks sent
+  std::uint32_t excess_ = 0;     // requests too many or taken back, less blocks sent
   std::uint32_t body_left_ = 0;  // bytes of a streamed body
   std::uint32_t body_done_ = 0;
 

@@ -20,8 +20,9 @@ struct SessionLimits {
   // Requests that one peer may have outstanding; advertised as `reqq`. 1,024 are 16 MiB: the
   // bandwidth-delay product of 1 Gbit/s at 130 ms.
   std::uint32_t requests_max = 1024;
-  // Requests beyond that which are rejected (BEP 6) or passed over before it counts as an attack.
-  // Every block sent forgives one. Clients that know no reqq stop at a few hundred.
+  // Requests beyond that which are rejected (BEP 6) or passed over, and those taken back by CANCEL,
+  // before it counts as an attack. Every block sent forgives one. Clients that know no reqq stop at
+  // a few hundred.
   std::uint32_t requests_excess_max = 4096;
 
   Duration handshake_timeout = Duration::seconds(10);

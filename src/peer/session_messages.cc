@@ -181,13 +181,23 @@ void Session::on_request(const Request& request) {
     }
     return;
   }
-  if (requests_.size() + in_window_ >= shared_->limits.requests_max) {
-    return on_excess_request(request);
+  // Where the pool is nearly empty, a page's worth of requests is all that a peer may have.
+  if (requests_.size() + in_window_ >= requests_room() ||
+      !requests_.push(shared_->pages, request)) {
+    on_excess_request(request);
   }
-  if (!requests_.push(shared_->pages, request)) close(CloseReason::no_resources);
 }
 
-// More than `reqq`: not kept.
+// How many requests are kept. A peer without BEP 6 forgets at once what it cancels, and what it
+// asked for when our CHOKE arrives, although that was sent after the CHOKE and the UNCHOKE that
+// followed; it then asks for as much again. Nothing can tell it that a request was dropped, so
+// there is room for both.
+std::uint32_t Session::requests_room() const {
+  const std::uint32_t most = shared_->limits.requests_max;
+  return fast_ ? most : 2 * most;
+}
+
+// More than that: not kept.
 void Session::on_excess_request(const Request& request) {
   if (++excess_ > shared_->limits.requests_excess_max) return close(CloseReason::request_flood);
   if (fast_) push_reject(request);
@@ -207,7 +217,7 @@ bool Session::on_cancel(SessionEvent& event, const Request& request) {
     return false;
   }
   if (requests_.remove(shared_->pages, request)) {
-    if (fast_) push_reject(request);  // BEP 6: every request is answered
+    on_excess_request(request);  // it cost as much; BEP 6: every request is answered
     return false;
   }
   if (!charge()) return false;

@@ -29,7 +29,7 @@ Shard::Shard(ShardId id, const ShardLimits& limits, const SessionLimits& session
       storage_(storage),
       exchange_(exchange),
       store_(store),
-      shared_(session_limits, limits.request_pages()),
+      shared_(session_limits, limits.request_pages(), limits.request_pages_reserve()),
       admission_(limits.connections_max, limits.per_ip_max, seed),
       choker_(limits.connections_max, limits.upload_slots),
       bucket_(limits.upload_rate),

@@ -37,9 +37,13 @@ struct ShardLimits {
 
   // Handles that the StreamPort may give out: those with a session, and as many on their way out.
   [[nodiscard]] std::uint32_t streams_max() const { return 2 * connections_max + 64; }
-  // Pages of request queues (84 requests each): half the connections may keep one full queue of a
-  // typical client.
-  [[nodiscard]] std::uint32_t request_pages() const { return 256 + connections_max * 3; }
+  // Pages of request queues (84 requests each; memory only when used). Every connection gets the
+  // four that it may need (requests, rejects, hash requests, a message that was cut); of the rest,
+  // a third of the connections may keep one full queue of a typical client.
+  [[nodiscard]] std::uint32_t request_pages() const {
+    return 256 + connections_max * 2 + request_pages_reserve();
+  }
+  [[nodiscard]] std::uint32_t request_pages_reserve() const { return connections_max * 4; }
 };
 
 // Written by the shard's thread alone, read by control as relaxed snapshots: plain words behind

@@ -45,6 +45,12 @@ TEST(Pair, WithoutBep6) {
     run({.fast_seed = seed % 2 == 0, .fast_leech = seed % 2 != 0}, seed, false);
 }
 
+// Room for few: what a CHOKE or a CANCEL made the leecher forget is still in the seed's way.
+TEST(Pair, WithoutBep6AndAShortQueue) {
+  for (std::uint64_t seed = 0; seed < 200; ++seed)
+    run({.fast_leech = false, .requests_max = 4}, seed, false);
+}
+
 TEST(Pair, WithoutBep6ALostPieceEndsIt) {
   for (std::uint64_t seed = 0; seed < 20; ++seed)
     run({.fast_leech = false, .lose_pieces = true}, seed, true);

@@ -37,6 +37,47 @@ TEST(RequestQueue, FullPoolRefuses) {
   other.clear(pages);
 }
 
+// A peer that cancels what it has just asked for, behind a request that waits, once kept a page for
+// every 84 of them.
+TEST(RequestQueue, HolesTakeNoMemory) {
+  SessionPages pages(64);
+  RequestQueue queue;
+  for (std::uint32_t i = 0; i < 10; ++i)
+    ASSERT_TRUE(queue.push(pages, request(i)));
+  for (std::uint32_t i = 0; i < 20'000; ++i) {
+    ASSERT_TRUE(queue.push(pages, request(100 + i)));
+    ASSERT_TRUE(queue.remove(pages, request(i % 10 == 9 ? i / 10 % 10 : 100 + i)));
+    if (i % 10 == 9) {
+      ASSERT_TRUE(queue.remove(pages, request(100 + i)));
+      ASSERT_TRUE(queue.push(pages, request(i / 10 % 10)));
+    }
+    ASSERT_LE(queue.page_count(pages), 3u);
+    if (i % 100 == 0) queue.validate(pages);
+  }
+  EXPECT_EQ(queue.size(), 10u);
+  queue.clear(pages);
+  EXPECT_EQ(pages.free_count(), 64u);
+}
+
+TEST(RequestQueue, TheLastPagesAreForWhoHasNone) {
+  SessionPages pages(5, 2);
+  RequestQueue hoarder, others[2];
+  std::uint32_t kept = 0;
+  while (hoarder.push(pages, request(kept)))
+    ++kept;
+  EXPECT_EQ(kept, 3 * RequestQueue::kPerPage);
+  for (RequestQueue& queue : others) {
+    for (std::uint32_t i = 0; i < RequestQueue::kPerPage; ++i)
+      ASSERT_TRUE(queue.push(pages, request(i)));
+    EXPECT_FALSE(queue.push(pages, request(99)));
+  }
+  hoarder.validate(pages);
+  hoarder.clear(pages);
+  EXPECT_TRUE(others[0].push(pages, request(99)));
+  for (RequestQueue& queue : others)
+    queue.clear(pages);
+}
+
 // Against a deque, two queues on one pool.
 TEST(RequestQueue, AgreesWithADeque) {
   for (std::uint64_t seed = 0; seed < 30; ++seed) {

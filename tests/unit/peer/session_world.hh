@@ -180,8 +180,9 @@ inline const char* event_name(SessionEvent::Kind kind) {
 
 class Rig {
  public:
-  explicit Rig(SessionLimits limits = test_limits(), std::uint32_t pages = 256)
-      : shared(limits, pages) {}
+  explicit Rig(SessionLimits limits = test_limits(), std::uint32_t pages = 256,
+               std::uint32_t pages_reserve = 0)
+      : shared(limits, pages, pages_reserve) {}
   ~Rig() {
     session.reset();
     EXPECT_EQ(shared.pages.free_count(), shared.pages.count()) << "pages were lost";

@@ -134,7 +134,9 @@ TEST(Upload, EveryPoppedRequestEndsOnce) {
     rig.session.pop_request();
     rig.session.on_block_sent(rig.now);
   }
-  rig.feed(request(0) + request(0) + request(0));
+  rig.feed(request(0) + request(0) + request(0) + request(0));
+  EXPECT_EQ(rig.events(), "") << "without BEP 6 there is twice the room";
+  rig.feed(request(0));
   EXPECT_EQ(rig.events(), "closed request_flood");
 }
 
@@ -201,6 +203,82 @@ TEST(Upload, TenThousandRequestsAtOnceAreAFlood) {
     EXPECT_EQ(rig.events(), "closed request_flood");
     EXPECT_EQ(rig.shared.pages.free_count(), rig.shared.pages.count());
   }
+}
+
+// What is asked for and cancelled is work for nothing, and once filled the pool of all peers.
+TEST(Upload, RequestsThatAreCancelledOverAndOver) {
+  for (const bool fast : {true, false}) {
+    Rig rig;
+    rig.start_seed({.fast = fast});
+    unchoke(rig);
+    rig.feed(request(0));
+    for (int i = 0; i < 4096; ++i) {
+      rig.feed(request(1) + block_message(MessageId::cancel, 1, 0, kBlockSize));
+      ASSERT_LE(rig.shared.pages.count() - rig.shared.pages.free_count(), fast ? 52u : 3u);
+    }
+    EXPECT_EQ(rig.events(), "");
+    rig.feed(request(1) + block_message(MessageId::cancel, 1, 0, kBlockSize));
+    EXPECT_EQ(rig.events(), "closed request_flood");
+  }
+}
+
+// BEP 3's CHOKE and CANCEL let the peer forget at once, and ask for as much again, while here it
+// still counts. Such requests were dropped without a word, and waited for in vain.
+TEST(Upload, WithoutBep6ThereIsRoomForWhatThePeerHasForgotten) {
+  SessionLimits limits = test_limits();
+  limits.requests_max = 10;
+  Rig rig(limits);
+  rig.start_seed(kPlain);
+  unchoke(rig);
+  rig.session.set_choked(rig.now, true);
+  rig.session.set_choked(rig.now, false);
+  EXPECT_EQ(rig.sent(), "choke, unchoke");
+  // Ten that crossed the CHOKE, ten in answer to the UNCHOKE.
+  for (std::uint32_t i = 0; i < 10; ++i)
+    rig.feed(request(0, i, 1));
+  for (std::uint32_t i = 0; i < 10; ++i)
+    rig.feed(request(1, i, 1));
+  EXPECT_EQ(rig.session.request_count(), 20u);
+  rig.feed(request(2));
+  EXPECT_EQ(rig.session.request_count(), 20u) << "no more than that";
+  EXPECT_EQ(rig.events(), "");
+}
+
+// Whoever asks for much and reads nothing gets as much as is left, and at last is closed; others
+// still get what they need.
+TEST(Upload, AHoarderDoesNotTakeThePoolFromOthers) {
+  Rig rig(test_limits(), 8, 4);
+  rig.start_seed();
+  unchoke(rig);
+  Session other;
+  other.open(rig.now, rig.shared, SessionRole::seed, {}, false, nullptr);
+  const auto feed_other = [&](const Bytes& bytes) {
+    other.on_data(rig.now, bytes);
+    SessionEvent e;
+    while (other.poll_event(e)) {
+      if (e.kind == SessionEvent::Kind::info_hash) {
+        other.accept_torrent(rig.now, &rig.content.torrent);
+      }
+    }
+    other.validate();
+  };
+  feed_other(handshake(rig.content));
+  other.set_choked(rig.now, false);
+  for (std::uint32_t i = 0; i < 4 * RequestQueue::kPerPage; ++i)
+    rig.feed(request(0));
+  EXPECT_EQ(rig.session.request_count(), 4 * RequestQueue::kPerPage);
+  rig.feed(request(1));
+  EXPECT_EQ(rig.sent(), "reject 1 0 16384");
+  for (std::uint32_t i = 0; i < RequestQueue::kPerPage; ++i)
+    rig.feed(request(1));
+  EXPECT_EQ(rig.events(), "");
+  for (std::uint32_t i = 0; i < 2 * RequestQueue::kPerPage; ++i)
+    feed_other(request(0));
+  EXPECT_EQ(other.request_count(), RequestQueue::kPerPage);
+  EXPECT_FALSE(other.closed());
+  rig.feed(request(1));
+  EXPECT_EQ(rig.events(), "closed no_resources");
+  other.reset();
 }
 
 TEST(Upload, AFloodWhileChokedEndsToo) {
