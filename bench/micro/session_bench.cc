@@ -99,6 +99,25 @@ void request_in(benchmark::State& state) {
 }
 BENCHMARK(request_in);
 
+// What a peer asks for and takes back while 1,023 requests of its wait: the search for it.
+void request_and_cancel(benchmark::State& state) {
+  World world;
+  world.feed(requests(1023));
+  const auto block = [](wire::MessageId id, std::uint32_t piece) {
+    return wire::encode_block(id, PieceIndex(piece), 0, kBlockSize);
+  };
+  for (auto _ : state) {
+    world.feed(block(wire::MessageId::request, 99'999));
+    world.feed(block(wire::MessageId::cancel, 99'999));
+    world.send();
+    // Each block sent forgives a cancelled one.
+    world.feed(block(wire::MessageId::request, 1));
+    world.session.pop_request();
+    world.session.on_block_sent(world.now);
+  }
+}
+BENCHMARK(request_and_cancel);
+
 // Requests cut at every 1,448 bytes, as segments are: one in 85 is put together.
 void request_in_segments(benchmark::State& state) {
   World world;

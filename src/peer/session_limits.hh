@@ -23,7 +23,7 @@ struct SessionLimits {
   // Requests beyond that which are rejected (BEP 6) or passed over, and those taken back by CANCEL,
   // before it counts as an attack. Every block sent forgives one. Clients that know no reqq stop at
   // a few hundred.
-  std::uint32_t requests_excess_max = 4096;
+  std::uint32_t requests_excess_max = 2048;
 
   Duration handshake_timeout = Duration::seconds(10);
   // BEP 3: keepalives every two minutes; a peer gets one and a half times that.

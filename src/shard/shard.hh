@@ -37,11 +37,14 @@ struct ShardLimits {
 
   // Handles that the StreamPort may give out: those with a session, and as many on their way out.
   [[nodiscard]] std::uint32_t streams_max() const { return 2 * connections_max + 64; }
-  // Pages of request queues (84 requests each; memory only when used). Every connection gets the
-  // four that it may need (requests, rejects, hash requests, a message that was cut); of the rest,
-  // a third of the connections may keep one full queue of a typical client.
-  [[nodiscard]] std::uint32_t request_pages() const {
-    return 256 + connections_max * 2 + request_pages_reserve();
+  // Pages of request queues (1 KiB, 84 requests each; memory only when used): every connection may
+  // have as many requests as are advertised, and read nothing. Beyond that, rejects and what is
+  // cancelled, a few can have more. Four pages of each are kept for its first requests, rejects,
+  // hash requests, and a message that was cut.
+  [[nodiscard]] std::uint32_t request_pages(std::uint32_t requests_max) const {
+    constexpr std::uint32_t kPerPage = RequestQueue::kPerPage;
+    return 256 + connections_max * ((requests_max + kPerPage - 1) / kPerPage) +
+           request_pages_reserve();
   }
   [[nodiscard]] std::uint32_t request_pages_reserve() const { return connections_max * 4; }
 };
