@@ -207,8 +207,10 @@ std::size_t EpollStreams::poll_events(Instant now, std::span<StreamEvent> out) {
   while (linger_head_ != kNone && slots_[linger_head_].linger_until <= now)
     free_slot(slots_[linger_head_], false);
   std::size_t count = 0;
+  // However many come, those who are here have most of the room.
+  const std::size_t accepts_max = std::max<std::size_t>(out.size() / 4, 1);
   for (std::uint32_t i = 0; i < listener_ready_.size(); ++i) {
-    while (listener_ready_[i] && !accept_paused_ && count < out.size()) {
+    while (listener_ready_[i] && !accept_paused_ && count < accepts_max) {
       if (step_accept(i, out[count])) ++count;
     }
   }
@@ -389,7 +391,8 @@ SendResult EpollStreams::try_send(StreamHandle stream, std::span<const SendPart>
     add_todo(*slot);
   } else if (sent.full) {
     slot->want_write = true;
-    slot->writable = false;
+    slot->writable = sent.again;  // else an edge will say
+    if (sent.again) add_todo(*slot);
   }
   return {sent.accepted, sent.exposed};
 }

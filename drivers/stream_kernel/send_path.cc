@@ -165,7 +165,8 @@ void SendPath::send_copied(int fd, std::span<const SendPart> parts, bool more, S
   if (n < 0) {
     sent.full = true;
     // ENOBUFS and ENOMEM: the kernel is short of memory now, the stream is as it was.
-    if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) sent.error = errno;
+    sent.again = errno == ENOBUFS || errno == ENOMEM;
+    if (errno != EAGAIN && !sent.again) sent.error = errno;
     return;
   }
   counters_.bytes_copied += static_cast<std::uint64_t>(n);
@@ -208,7 +209,7 @@ void SendPath::send_by_reference(int fd, std::span<const SendPart> parts, bool m
       ++counters_.other_calls;
       if (::madvise(headers_, kHeaderRingSize, MADV_DONTNEED) != 0) {
         stop_splicing("MADV_DONTNEED is refused");
-        sent.full = true;  // the rest goes by copy, next time
+        sent.full = sent.again = true;  // the rest goes by copy, next time
         return;
       }
       header_next_ = 0;
@@ -230,7 +231,7 @@ void SendPath::send_by_reference(int fd, std::span<const SendPart> parts, bool m
     if (put <= 0) {
       // ENOMEM, or pages that can't be taken: say "full"; the next attempt goes by copy.
       stop_splicing("vmsplice failed");
-      sent.full = true;
+      sent.full = sent.again = true;
       return;
     }
     const auto in_pipe = static_cast<std::size_t>(put);
@@ -242,7 +243,8 @@ void SendPath::send_by_reference(int fd, std::span<const SendPart> parts, bool m
       taken = ::splice(pipe_out_.get(), nullptr, fd, nullptr, in_pipe, flags);
     } while (taken < 0 && errno == EINTR);
     if (taken < 0) {
-      if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) sent.error = errno;
+      sent.again = errno == ENOBUFS || errno == ENOMEM;
+      if (errno != EAGAIN && !sent.again) sent.error = errno;
       taken = 0;
     }
     const auto accepted = static_cast<std::size_t>(taken);
@@ -252,6 +254,7 @@ void SendPath::send_by_reference(int fd, std::span<const SendPart> parts, bool m
     if (accepted < in_pipe) drain(in_pipe - accepted);
     if (accepted < fill.bytes) {
       sent.full = true;
+      sent.again |= accepted == in_pipe;  // vmsplice took less than it was given
       return;
     }
   }

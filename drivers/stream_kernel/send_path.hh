@@ -35,8 +35,10 @@ class SendPath {
   struct Sent {
     std::size_t accepted = 0;
     bool exposed = false;
-    bool full = false;  // the socket took less than all: wait for room
-    int error = 0;      // errno that ends the stream; 0 otherwise
+    bool full = false;  // not all was taken: wait for room
+    // … but not for want of room in the socket, so that nothing will announce any: try again.
+    bool again = false;
+    int error = 0;  // errno that ends the stream; 0 otherwise
   };
 
   SendPath(const StreamOptions& options, StreamCounters& counters);

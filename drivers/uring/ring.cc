@@ -83,9 +83,10 @@ Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
   out->bell_ = std::move(*bell);
   // Spares two atomic operations on the file's count in every enter; harmless where it fails.
   io_uring_register_ring_fd(&out->ring_);
-  // A blocked file system must not breed kernel threads without bound: at most this many of each
-  // kind (bounded: files; unbounded: the rest).
-  unsigned workers[2] = {16, 16};
+  // Operations that block get a kernel thread each: at most this many of each kind (bounded: files;
+  // unbounded: the rest). More than one pool's share of what a store has in flight (192 reads, 24
+  // opens, 24 closes, 12 checks), so that one file system that hangs leaves some to the others.
+  unsigned workers[2] = {320, 16};
   io_uring_register_iowq_max_workers(&out->ring_, workers);
   out->listen_to_bell();
   return out;

@@ -1,13 +1,17 @@
 #include "uring/ring.hh"
 
 #include <array>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host/clock.hh"
+#include "host/fd.hh"
 #include "support/skip.hh"
 
 namespace penstock::uring {
@@ -134,6 +138,49 @@ TEST_F(RingTest, GatheringReturnsAfterItsTimeWithWhatIsThere) {
   EXPECT_LT(clock.now() - start, Duration::seconds(10));
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+// More operations than one pool may have in flight block, as on a file system that hangs: others go on.
+TEST_F(RingTest, WhatBlocksLeavesRoomForOthers) {
+  char directory[] = "/tmp/penstock-ring-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory), nullptr);
+  const std::string fifo = std::string(directory) + "/fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  constexpr std::size_t kBlocked = 260;
+  const std::string file = std::string(directory) + "/file";
+  const auto open = [&](const char* path, Tag tag, std::uint64_t own) {
+    io_uring_sqe* const sqe = ring_->try_prepare();
+    ASSERT_NE(sqe, nullptr);
+    // O_CREAT: the kernel doesn't try it without a worker first.
+    io_uring_prep_openat(sqe, AT_FDCWD, path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+    sqe->user_data = user_data(tag, own);
+  };
+  const auto wait_for = [&](const Sink& sink, std::size_t count) {
+    host::MonotonicClock clock;
+    const Instant deadline = clock.now() + Duration::seconds(20);
+    while (sink.seen.size() < count && clock.now() < deadline)
+      ring_->wait(Duration::milliseconds(10));
+    return sink.seen.size() >= count;
+  };
+  for (std::uint64_t i = 0; i < kBlocked; ++i)
+    open(fifo.c_str(), Tag::storage, i);  // until somebody writes
+  ring_->wait(Duration::milliseconds(50));
+  open(file.c_str(), Tag::streams, 0);
+  const bool went_on = wait_for(streams_, 1);
+  EXPECT_TRUE(storage_.seen.empty());
+  {
+    const host::Fd writer(::open(fifo.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+    EXPECT_TRUE(wait_for(storage_, kBlocked));
+  }
+  for (const Sink* sink : {&streams_, &storage_}) {
+    for (const Completion& c : sink->seen) {
+      if (c.result >= 0) ::close(c.result);
+    }
+  }
+  ::unlink(fifo.c_str());
+  ::unlink(file.c_str());
+  ::rmdir(directory);
+  EXPECT_TRUE(went_on);
 }
 
 TEST(RingProbe, AgreesWithCreate) {

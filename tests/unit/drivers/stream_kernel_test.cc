@@ -343,6 +343,38 @@ TEST_P(PortTest, OutOfDescriptorsPausesAcceptingAndGoesOn) {
   EXPECT_TRUE(port_.until([&] { return port_.count(StreamEvent::Kind::accepted) == 3; }));
 }
 
+// A send that was short although the socket has room (here: vmsplice meets a page that isn't there)
+// is followed by `writable` too.
+TEST_P(PortTest, AShortSendThatTheSocketIsNotToBlameForGoesOn) {
+  open({.streams_max = 16, .buffer_count = 16});
+  if (IsSkipped()) return;
+  const host::Fd client = dial(address_, AF_INET);
+  ASSERT_TRUE(port_.until([&] { return port_.count(StreamEvent::Kind::accepted) == 1; }));
+  const StreamHandle stream = port_.events[0].stream;
+  // Nothing that was to be told of the socket's room before is left.
+  ASSERT_EQ(::send(client.get(), "x", 1, 0), 1);
+  ASSERT_TRUE(port_.until([&] { return port_.data == 1; }));
+  constexpr std::size_t kSize = 128 * 1024;
+  auto* const pages = static_cast<std::byte*>(
+      ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  for (std::size_t i = 0; i < kSize; ++i)
+    pages[i] = static_cast<std::byte>(i * 7 + i / 251);
+  ASSERT_EQ(::mprotect(pages + kSize / 2, kSize / 2, PROT_NONE), 0);
+  const SendPart whole{pages, kSize, SendPart::Kind::hot_slab};
+  const std::size_t first = port_.port().try_send(stream, std::span(&whole, 1)).accepted;
+  EXPECT_EQ(first, port_.counters().bytes_spliced);
+  ASSERT_GT(first, 0u) << "nothing was spliced";
+  ASSERT_EQ(::mprotect(pages + kSize / 2, kSize / 2, PROT_READ | PROT_WRITE), 0);
+  ASSERT_TRUE(port_.until([&] { return port_.count(StreamEvent::Kind::writable) == 1; }));
+  const SendPart rest{pages + first, static_cast<std::uint32_t>(kSize - first),
+                      SendPart::Kind::hot_slab};
+  EXPECT_EQ(port_.port().try_send(stream, std::span(&rest, 1)).accepted, kSize - first);
+  std::vector<std::byte> got(kSize);
+  ASSERT_EQ(::recv(client.get(), got.data(), kSize, MSG_WAITALL), ssize_t{kSize});
+  EXPECT_EQ(std::memcmp(got.data(), pages, kSize), 0);
+  ::munmap(pages, kSize);
+}
+
 TEST_P(PortTest, OutOfHandlesResetsTheConnection) {
   open({.streams_max = 2, .buffer_count = 16});
   if (IsSkipped()) return;
