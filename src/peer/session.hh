@@ -194,8 +194,8 @@ class Session {
     unchoke,
     interested,
     not_interested,
-    have,             // first: piece
-    dont_have,        // first: piece
+    have,             // first: of consecutive pieces
+    dont_have,        // the same
     rejects,          // first: how many of the front of rejects_
     requests,         // first: how many of the front of unsent_
     cancels,          // first: how many of the front of cancels_
@@ -291,6 +291,7 @@ class Session {
   bool commit_state();
   bool commit_queues();
   bool commit_piece_change();
+  bool commit_sweep();
   bool commit_metadata();
   struct Committed {
     std::uint32_t rejects = 0;
@@ -355,7 +356,11 @@ class Session {
   RequestQueue cancels_;  // leech
   std::array<OutItem, kOutItemsMax> items_;
   std::array<std::uint32_t, kPieceChangesMax> changes_{};  // pieces; kLostFlag: lost
-  std::uint32_t sweep_ = kNoSweep;  // the changes overflowed: lost pieces are told from here on
+  // The changes overflowed: what of them is so now is told of the pieces from here to there.
+  std::uint32_t sweep_ = kNoSweep;
+  std::uint32_t sweep_end_ = 0;
+  bool sweep_lost_ = false;
+  bool sweep_back_ = false;
   std::array<MetadataRun, kMetadataRunsMax> metadata_runs_{};
   std::array<std::uint32_t, kMetadataRejectsMax> metadata_rejects_{};
   std::uint32_t metadata_served_ = 0;

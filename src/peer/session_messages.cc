@@ -360,8 +360,15 @@ void Session::note_piece_change(std::uint32_t change) {
     changes_[(changes_head_ + changes_count_++) % kPieceChangesMax] = change;
     return;
   }
-  // Too many at once: all that is lost is told once more; what came back, the next BITFIELD says.
-  if ((change & kLostFlag) != 0) sweep_ = 0;
+  // Too many at once: from the first to the last of them, what is lost or here by then is told.
+  const std::uint32_t piece = change & ~kLostFlag;
+  if (sweep_ == kNoSweep) {
+    sweep_end_ = 0;
+    sweep_lost_ = sweep_back_ = false;
+  }
+  sweep_ = std::min(sweep_, piece);
+  sweep_end_ = std::max(sweep_end_, piece + 1);
+  ((change & kLostFlag) != 0 ? sweep_lost_ : sweep_back_) = true;
 }
 
 }  // namespace penstock

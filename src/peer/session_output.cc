@@ -21,6 +21,8 @@ using wire::MessageId;
 constexpr std::uint32_t kBlockMessageSize = 17;  // REQUEST, CANCEL, REJECT
 constexpr std::uint32_t kBatchMax = 64;          // of them in one item
 constexpr std::size_t kExtensionHandshakeMax = 512;
+constexpr std::uint32_t kHaveSize = wire::kHeaderSize + 4;
+constexpr std::uint32_t kDontHaveSize = wire::kExtendedHeaderSize + 4;
 
 }  // namespace
 
@@ -168,8 +170,6 @@ bool Session::commit_metadata() {
 
 // HAVE and lt_donthave.
 bool Session::commit_piece_change() {
-  constexpr std::uint32_t kHaveSize = wire::kHeaderSize + 4;
-  constexpr std::uint32_t kDontHaveSize = wire::kExtendedHeaderSize + 4;
   while (changes_count_ > 0) {
     const std::uint32_t change = changes_[changes_head_];
     changes_head_ = (changes_head_ + 1) % kPieceChangesMax;
@@ -183,14 +183,26 @@ bool Session::commit_piece_change() {
     commit(OutKind::dont_have, kDontHaveSize, piece);
     return true;
   }
-  const std::uint32_t pieces = sweep_ == kNoSweep ? 0 : torrent_->blocks.piece_count();
-  if (peer_dont_have_id_ == 0) sweep_ = kNoSweep;
+  return commit_sweep();
+}
+
+// A run of pieces that are all lost or all here. To repeat what the peer knows does no harm.
+bool Session::commit_sweep() {
   while (sweep_ != kNoSweep) {
-    const PieceIndex piece(sweep_++);
-    if (piece.value >= pieces) {
-      sweep_ = kNoSweep;
-    } else if (!torrent_->pieces->offered(piece)) {
-      commit(OutKind::dont_have, kDontHaveSize, piece.value);
+    const std::uint32_t first = sweep_;
+    const bool here = torrent_->pieces->offered(PieceIndex(first));
+    while (sweep_ < sweep_end_ && sweep_ - first < kBatchMax &&
+           torrent_->pieces->offered(PieceIndex(sweep_)) == here) {
+      ++sweep_;
+    }
+    const std::uint32_t count = sweep_ - first;
+    if (sweep_ >= sweep_end_) sweep_ = kNoSweep;
+    if (here && sweep_back_) {
+      commit(OutKind::have, count * kHaveSize, first);
+      return true;
+    }
+    if (!here && sweep_lost_ && peer_dont_have_id_ != 0) {
+      commit(OutKind::dont_have, count * kDontHaveSize, first);
       return true;
     }
   }
@@ -274,7 +286,6 @@ void Session::finish_item(const OutItem& done) {
 }
 
 void Session::write_item(Writer& writer, const OutItem& out) {
-  const PieceIndex piece(out.first);
   switch (out.kind) {
     case OutKind::handshake:
       return writer.put(
@@ -304,10 +315,18 @@ void Session::write_item(Writer& writer, const OutItem& out) {
     case OutKind::not_interested:
       return writer.put(wire::encode_simple(MessageId::not_interested));
     case OutKind::have:
-      return writer.put(wire::encode_index(MessageId::have, piece));
+      for (std::uint32_t i = 0; i < out.length / kHaveSize && !writer.full(); ++i) {
+        if (!writer.skips(kHaveSize))
+          writer.put(wire::encode_index(MessageId::have, PieceIndex(out.first + i)));
+      }
+      return;
     case OutKind::dont_have:
-      writer.put(wire::encode_extended_header(peer_dont_have_id_, 4));
-      return writer.put(wire::encode_dont_have(piece));
+      for (std::uint32_t i = 0; i < out.length / kDontHaveSize && !writer.full(); ++i) {
+        if (writer.skips(kDontHaveSize)) continue;
+        writer.put(wire::encode_extended_header(peer_dont_have_id_, 4));
+        writer.put(wire::encode_dont_have(PieceIndex(out.first + i)));
+      }
+      return;
     case OutKind::rejects:
     case OutKind::requests:
     case OutKind::cancels:

@@ -11,7 +11,7 @@ Shard::Connection* Shard::find(StreamHandle stream) {
 
 void Shard::on_accepted(Instant now, const StreamEvent& event) {
   ShardCounters::add(counters_.accepted, 1);
-  CloseReason refusal = CloseReason::shutdown;
+  CloseReason refusal = stopping_ ? CloseReason::shutdown : CloseReason::too_many_connections;
   bool admitted = false;
   if (!stopping_ && pools_->free_connection_count > 0) {
     switch (admission_.try_admit(event.endpoint.ip)) {

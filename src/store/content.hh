@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,6 +59,11 @@ using ShardContentPtr = std::unique_ptr<ShardContent, ShardContentDeleter>;
 // home.
 inline constexpr std::uint64_t kHomeRegionSize = 4u << 20;
 
+// Zeros whose memory costs nothing before it is written.
+struct FreeMemory {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
 struct TorrentContent {
   TorrentSlot slot;
   BlockInfo blocks;
@@ -70,7 +76,7 @@ struct TorrentContent {
   // Low 32 bits of XXH3 of each block of each verified piece, [piece × blocks_per_piece + block],
   // 0 standing for "none known" (a block whose checksum is 0 has 1 instead). Only meaningful for
   // pieces that are verified.
-  std::unique_ptr<std::uint32_t[]> block_checksums;
+  std::unique_ptr<std::uint32_t[], FreeMemory> block_checksums;
   std::uint32_t blocks_per_piece = 0;
   // Facts of each file when its pieces were verified, as control knew them before publication
   // (size 0 and inode 0: none known). What the shards learnt since is in shard_state.

@@ -4,8 +4,10 @@
 // regions, a window of two blocks touches at most kPartsMax extents (span.hh relies on it).
 #include "store/layout.hh"
 
+#include <algorithm>
 #include <string>
 
+#include "base/units.hh"
 #include "store/shard_content.hh"
 
 namespace penstock {
@@ -123,19 +125,26 @@ bool is_safe_path(std::string_view path) {
   }
 }
 
-void finish_content(TorrentContent& content, std::uint32_t shard_count) {
+bool finish_content(TorrentContent& content, std::uint32_t shard_count) {
   const std::uint32_t pieces = content.blocks.piece_count();
+  // Its extents are counted with 32 bits; beside a file's whole ones it has one that isn't.
+  constexpr std::uint64_t kExtentsMax = (std::uint64_t{1} << 32) - 1;
+  if (content.blocks.total_size / kExtentSize + 2 * content.files.size() + 1 > kExtentsMax)
+    return false;
   content.blocks_per_piece = (content.blocks.piece_size + kBlockSize - 1) / kBlockSize;
   content.pieces = std::make_unique<PieceStates>(
       pieces, content.verify == VerifyMode::trust ? PieceState::verified : PieceState::unverified);
-  content.block_checksums =
-      std::make_unique<std::uint32_t[]>(std::size_t{pieces} * content.blocks_per_piece);
+  const std::size_t blocks = std::size_t{pieces} * content.blocks_per_piece;
+  content.block_checksums.reset(
+      static_cast<std::uint32_t*>(std::calloc(std::max<std::size_t>(blocks, 1), 4)));
+  if (content.block_checksums == nullptr) return false;
   content.verified_facts.assign(content.files.size(), FileFacts{});
   build_regions(content);
   for (std::uint32_t shard = 0; shard < shard_count; ++shard) {
     content.shard_state.emplace_back(
         new ShardContent(content, ShardId(static_cast<std::uint16_t>(shard))));
   }
+  return true;
 }
 
 Result<std::unique_ptr<TorrentContent>> make_content(const Metainfo& metainfo, TorrentSlot slot,
@@ -166,7 +175,10 @@ Result<std::unique_ptr<TorrentContent>> make_content(const Metainfo& metainfo, T
     }
     content->files.push_back(std::move(file));
   }
-  finish_content(*content, shard_count);
+  if (!finish_content(*content, shard_count)) {
+    return fail("a torrent of " + format_size(metainfo.blocks.total_size) +
+                " is larger than this machine can keep checksums of");
+  }
   return content;
 }
 

@@ -24,7 +24,8 @@ Result<std::unique_ptr<TorrentContent>> make_content(const Metainfo& metainfo, T
                                                      std::uint32_t shard_count);
 
 // Fills regions, first_region, blocks_per_piece, pieces, block_checksums, verified_facts and
-// shard_state from the other fields. For those who build a TorrentContent by hand (tests).
-void finish_content(TorrentContent& content, std::uint32_t shard_count);
+// shard_state from the other fields. For those who build a TorrentContent by hand (tests). False:
+// so large a torrent can't be served here.
+bool finish_content(TorrentContent& content, std::uint32_t shard_count);
 
 }  // namespace penstock

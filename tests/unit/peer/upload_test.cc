@@ -358,6 +358,30 @@ TEST(Upload, ManyLostPiecesAreAllTold) {
     EXPECT_EQ(told[i], i >= 10 && i < 60) << i;
 }
 
+// A file comes back: those who are here are told of every piece of it, however many there are.
+TEST(Upload, ManyRecoveredPiecesAreAllTold) {
+  for (const std::size_t take : {std::size_t{1}, std::size_t{13}, SIZE_MAX}) {
+    Rig rig;
+    TestTorrent big(1000);
+    rig.content.torrent.blocks = big.torrent.blocks;
+    rig.content.torrent.pieces = &big.states;
+    for (std::uint32_t i = 300; i < 700; ++i)
+      big.states.set(PieceIndex(i), PieceState::lost);
+    rig.start_seed();
+    rig.feed(extended(0, text("d1:md11:lt_donthavei9eee")));
+    for (std::uint32_t i = 300; i < 700; ++i) {
+      if (i % 100 == 50) continue;
+      big.states.set(PieceIndex(i), PieceState::unverified);
+      rig.session.on_piece_recovered(rig.now, PieceIndex(i));
+    }
+    std::string expected;
+    for (std::uint32_t i = 300; i < 700; ++i) {
+      if (i % 100 != 50) expected += (i == 300 ? "have " : ", have ") + std::to_string(i);
+    }
+    EXPECT_EQ(rig.sent(take), expected) << take;
+  }
+}
+
 TEST(Upload, ABitfieldOfAMillionPiecesIsMadePiecewise) {
   Rig rig;
   TestTorrent big(1'000'003, 16 * 1024, 1);

@@ -293,6 +293,16 @@ TEST(Shard, ControlMessagesDoNotWaitForTheRateLimit) {
   EXPECT_NEAR(static_cast<double>(sent), 60.0 * 32 * 1024, 0.02 * 60 * 32 * 1024);
 }
 
+TEST(Shard, RefusalsHaveTheirName) {
+  ShardWorld world({});
+  world.add_torrent(1 << 20, 65536, Hashes::v1);
+  for (int i = 0; i < 70; ++i)
+    world.add_peer();
+  world.run(Duration::seconds(1));
+  EXPECT_EQ(world.closes(CloseReason::too_many_connections), 6u);
+  EXPECT_EQ(world.closes(CloseReason::shutdown), 0u);
+}
+
 // The disk of another shard hangs and its store is full: asking again must not be all that two
 // shards do.
 TEST(Shard, AHomeWithoutRoomIsNotAskedWithoutEnd) {

@@ -55,6 +55,18 @@ TEST(Layout, RefusesV2WithoutLayers) {
   EXPECT_FALSE(make_content(metainfo, TorrentSlot(), PoolIndex(), VerifyMode::lazy, 1));
 }
 
+// 256 TiB is what metainfo allows: an error, whatever there is of memory, and no crash.
+TEST(Layout, RefusesWhatIsTooLargeToServe) {
+  Metainfo metainfo = two_files();
+  metainfo.blocks = {std::uint64_t{1} << 48, 1u << 29};
+  metainfo.v1_pieces.resize(std::size_t{1} << 19);
+  metainfo.files[1].length = metainfo.blocks.total_size - metainfo.files[1].offset;
+  const auto content = make_content(metainfo, TorrentSlot(), PoolIndex(), VerifyMode::lazy, 1);
+  ASSERT_FALSE(content);
+  EXPECT_EQ(content.error().message,
+            "a torrent of 256 TiB is larger than this machine can keep checksums of");
+}
+
 TEST(Homes, WholeRegionsEvenlySpread) {
   TorrentContent content;
   content.blocks = {std::uint64_t{100} << 30, 262144};
