@@ -60,10 +60,6 @@ EpollStreams::EpollStreams(Listeners listeners, const StreamOptions& options)
       slots_(options.streams_max),
       memory_size_(std::size_t{options.buffer_count} * options.buffer_size) {
   memory_ = std::make_unique_for_overwrite<std::byte[]>(memory_size_);
-  for (std::uint32_t i = options.streams_max; i-- > 0;) {
-    slots_[i].next_free = free_head_;
-    free_head_ = i;
-  }
 }
 
 EpollStreams::~EpollStreams() {
@@ -74,101 +70,55 @@ EpollStreams::~EpollStreams() {
 
 // --- handles and lists ---
 
-std::uint32_t EpollStreams::index_of(const Slot& slot) const {
-  return static_cast<std::uint32_t>(&slot - slots_.data());
-}
-
-StreamHandle EpollStreams::handle_of(const Slot& slot) const {
-  return StreamHandle(std::uint64_t{slot.generation} << 32 | index_of(slot));
-}
-
 EpollStreams::Slot* EpollStreams::find(StreamHandle stream) {
-  const std::uint32_t index = stream_index(stream);
-  if (index >= slots_.size()) return nullptr;
-  Slot& slot = slots_[index];
-  const bool alive = slot.state == State::open || slot.state == State::connecting;
-  return alive && slot.generation == stream.value >> 32 ? &slot : nullptr;
+  Slot* const slot = slots_.find(stream);
+  const bool alive =
+      slot != nullptr && (slot->state == State::open || slot->state == State::connecting);
+  return alive ? slot : nullptr;
 }
 
-bool EpollStreams::take_slot(int fd, State state, std::uint32_t& index) {
-  if (free_head_ == kNone) return false;
-  index = free_head_;
-  Slot& slot = slots_[index];
-  free_head_ = slot.next_free;
-  slot.fd = fd;
-  slot.state = state;
-  return true;
+EpollStreams::Slot* EpollStreams::take_slot(int fd, State state) {
+  Slot* const slot = slots_.take();
+  if (slot == nullptr) return nullptr;
+  slot->fd = fd;
+  slot->state = state;
+  return slot;
 }
 
 // Once for all the stream's life.
 bool EpollStreams::watch(Slot& slot) {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = index_of(slot);
+  event.data.u64 = slots_.index_of(slot);
   ++counters_.other_calls;
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, slot.fd, &event) == 0;
-}
-
-void EpollStreams::add_todo(Slot& slot) {
-  if (slot.in_todo) return;
-  slot.in_todo = true;
-  slot.next_todo = kNone;
-  const std::uint32_t index = index_of(slot);
-  (todo_tail_ == kNone ? todo_head_ : slots_[todo_tail_].next_todo) = index;
-  todo_tail_ = index;
-  ++todo_count_;
-}
-
-void EpollStreams::unlink_linger(Slot& slot) {
-  (slot.linger_previous == kNone ? linger_head_ : slots_[slot.linger_previous].linger_next) =
-      slot.linger_next;
-  (slot.linger_next == kNone ? linger_tail_ : slots_[slot.linger_next].linger_previous) =
-      slot.linger_previous;
-  slot.linger_next = slot.linger_previous = kNone;
-}
-
-void EpollStreams::start_linger(Slot& slot) {
-  slot.state = State::lingering;
-  slot.linger_until = now_ + options_.linger;
-  slot.linger_previous = linger_tail_;
-  slot.linger_next = kNone;
-  (linger_tail_ == kNone ? linger_head_ : slots_[linger_tail_].linger_next) = index_of(slot);
-  linger_tail_ = index_of(slot);
 }
 
 // The handle and the descriptor end here.
 void EpollStreams::free_slot(Slot& slot, bool reset) {
   DCHECK(slot.state != State::free);
-  std::uint32_t generation = slot.generation;
   if (slot.state == State::lingering) {
-    unlink_linger(slot);
-  } else if (++generation == 0) {
-    generation = 1;
+    slots_.remove_lingering(slot);
+  } else {
+    slots_.end_handle(slot);
   }
   if (slot.fd >= 0) {
     if (reset) reset_on_close(slot.fd);
     ::close(slot.fd);
     counters_.other_calls += reset ? 2 : 1;
   }
-  const bool in_todo = slot.in_todo;
-  const std::uint32_t next_todo = slot.next_todo;
-  slot = Slot{};
-  slot.generation = generation;
-  slot.in_todo = in_todo;  // it leaves that list in its turn
-  slot.next_todo = next_todo;
-  slot.next_free = free_head_;
-  free_head_ = index_of(slot);
+  slots_.give_back(slot);
 }
 
 // --- what happens ---
 
 void EpollStreams::wait(Duration timeout) {
-  bool at_once = todo_count_ > 0;
+  bool at_once = slots_.todo_count() > 0;
   for (const bool ready : listener_ready_)
     at_once |= ready && !accept_paused_;
   if (at_once) timeout = Duration{};
   if (accept_paused_) timeout = std::min(timeout, kAcceptPause);
-  if (linger_head_ != kNone) timeout = std::min(timeout, kLingerLook);
+  if (slots_.first_lingering() != nullptr) timeout = std::min(timeout, kLingerLook);
   std::array<epoll_event, kEventsMax> events;
   int n = -1;
   ++counters_.other_calls;
@@ -190,13 +140,13 @@ void EpollStreams::wait(Duration timeout) {
       listener_ready_[event.data.u64 & ~kOfListener] = true;
       continue;
     }
-    Slot& slot = slots_[event.data.u64];
+    Slot& slot = slots_[static_cast<std::uint32_t>(event.data.u64)];
     const std::uint32_t what = event.events;
     slot.broken |= (what & (EPOLLERR | EPOLLHUP)) != 0;
     slot.ending |= (what & EPOLLRDHUP) != 0;
     slot.readable |= (what & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0;
     slot.writable |= (what & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0;
-    if (slot.readable || slot.want_write || slot.state == State::connecting) add_todo(slot);
+    if (slot.readable || slot.want_write || slot.state == State::connecting) slots_.add_todo(slot);
   }
 }
 
@@ -204,8 +154,10 @@ std::size_t EpollStreams::poll_events(Instant now, std::span<StreamEvent> out) {
   now_ = now;
   memory_used_ = 0;
   if (accept_paused_ && accept_again_ <= now) accept_paused_ = false;
-  while (linger_head_ != kNone && slots_[linger_head_].linger_until <= now)
-    free_slot(slots_[linger_head_], false);
+  while (Slot* const slot = slots_.first_lingering()) {
+    if (slot->linger_until > now) break;
+    free_slot(*slot, false);
+  }
   std::size_t count = 0;
   // However many come, those who are here have most of the room.
   const std::size_t accepts_max = std::max<std::size_t>(out.size() / 4, 1);
@@ -223,20 +175,17 @@ std::size_t EpollStreams::poll_events(Instant now, std::span<StreamEvent> out) {
 
 // True when there is more to do and room for it.
 bool EpollStreams::take_turns(std::span<StreamEvent> out, std::size_t& count) {
-  for (std::uint32_t left = todo_count_; left > 0; --left) {
+  for (std::uint32_t left = slots_.todo_count(); left > 0; --left) {
     if (count == out.size()) return false;
-    Slot& slot = slots_[todo_head_];
+    Slot& slot = slots_.todo_front();
     bool said = false;
     const Turn turn = step(slot, out[count], said);
     if (said) ++count;
     if (turn == Turn::no_memory) return false;
-    todo_head_ = slot.next_todo;
-    if (todo_head_ == kNone) todo_tail_ = kNone;
-    slot.in_todo = false;
-    --todo_count_;
-    if (turn == Turn::more) add_todo(slot);
+    slots_.pop_todo();
+    if (turn == Turn::more) slots_.add_todo(slot);
   }
-  return todo_count_ > 0;
+  return slots_.todo_count() > 0;
 }
 
 bool EpollStreams::step_accept(std::uint32_t listener, StreamEvent& out) {
@@ -257,28 +206,29 @@ bool EpollStreams::step_accept(std::uint32_t listener, StreamEvent& out) {
     }
     return false;
   }
-  std::uint32_t index = 0;
-  if (!take_slot(fd, State::open, index)) {
+  Slot* const taken = take_slot(fd, State::open);
+  if (taken == nullptr) {
     ++counters_.accepts_refused;
     counters_.other_calls += 2;
     reset_on_close(fd);
     ::close(fd);
     return false;
   }
-  Slot& slot = slots_[index];
+  Slot& slot = *taken;
   if (!watch(slot)) {  // ENOMEM, or the user's limit of watches
     ++counters_.accepts_refused;
     free_slot(slot, true);
     return false;
   }
   ++counters_.accepted;
-  out = StreamEvent{.kind = StreamEvent::Kind::accepted, .stream = handle_of(slot)};
+  out = StreamEvent{.kind = StreamEvent::Kind::accepted, .stream = slots_.handle_of(slot)};
   out.endpoint = to_endpoint(address);
   return true;
 }
 
 bool EpollStreams::say_closed(Slot& slot, StreamError error, StreamEvent& out) {
-  out = StreamEvent{.kind = StreamEvent::Kind::closed, .error = error, .stream = handle_of(slot)};
+  out = StreamEvent{
+      .kind = StreamEvent::Kind::closed, .error = error, .stream = slots_.handle_of(slot)};
   free_slot(slot, false);
   return true;
 }
@@ -302,7 +252,7 @@ EpollStreams::Turn EpollStreams::step(Slot& slot, StreamEvent& out, bool& said) 
         return Turn::done;
       }
       slot.state = State::open;
-      out = StreamEvent{.kind = StreamEvent::Kind::connected, .stream = handle_of(slot)};
+      out = StreamEvent{.kind = StreamEvent::Kind::connected, .stream = slots_.handle_of(slot)};
       said = true;
       return slot.readable ? Turn::more : Turn::done;
     }
@@ -319,7 +269,7 @@ EpollStreams::Turn EpollStreams::step_open(Slot& slot, StreamEvent& out, bool& s
   }
   if (slot.want_write && slot.writable) {
     slot.want_write = false;
-    out = StreamEvent{.kind = StreamEvent::Kind::writable, .stream = handle_of(slot)};
+    out = StreamEvent{.kind = StreamEvent::Kind::writable, .stream = slots_.handle_of(slot)};
     said = true;
     return slot.readable ? Turn::more : Turn::done;
   }
@@ -348,7 +298,7 @@ EpollStreams::Turn EpollStreams::receive(Slot& slot, StreamEvent& out, bool& sai
     // Less than asked: it is empty, and what comes next is a new edge (epoll(7)) – but for a FIN
     // that was seen already.
     if (length < options_.buffer_size && !slot.ending && !slot.broken) slot.readable = false;
-    out = StreamEvent{.kind = StreamEvent::Kind::data, .stream = handle_of(slot)};
+    out = StreamEvent{.kind = StreamEvent::Kind::data, .stream = slots_.handle_of(slot)};
     out.data = {to, length};
     said = true;
     return slot.readable ? Turn::more : Turn::done;
@@ -388,11 +338,11 @@ SendResult EpollStreams::try_send(StreamHandle stream, std::span<const SendPart>
   if (sent.error != 0) {
     slot->failed = true;
     slot->error = to_stream_error(sent.error);
-    add_todo(*slot);
+    slots_.add_todo(*slot);
   } else if (sent.full) {
     slot->want_write = true;
     slot->writable = sent.again;  // else an edge will say
-    if (sent.again) add_todo(*slot);
+    if (sent.again) slots_.add_todo(*slot);
   }
   return {sent.accepted, sent.exposed};
 }
@@ -401,20 +351,20 @@ void EpollStreams::set_reading(StreamHandle stream, bool on) {
   Slot* const slot = find(stream);
   if (slot == nullptr || slot->reading == on) return;
   slot->reading = on;
-  if (slot->readable || slot->broken) add_todo(*slot);
+  if (slot->readable || slot->broken) slots_.add_todo(*slot);
 }
 
 bool EpollStreams::connect(const Endpoint& remote, const IpAddress& local, StreamHandle& out) {
-  std::uint32_t index = 0;
-  if (!take_slot(-1, State::connecting, index)) return false;
-  Slot& slot = slots_[index];
+  Slot* const taken = take_slot(-1, State::connecting);
+  if (taken == nullptr) return false;
+  Slot& slot = *taken;
   ++counters_.connects;
   counters_.other_calls += 4;
   slot.fd = begin_connect(remote, local, options_.congestion, slot.error).release();
-  out = handle_of(slot);
+  out = slots_.handle_of(slot);
   if (slot.fd >= 0 && !watch(slot)) slot.error = StreamError::no_resources;
   slot.failed = slot.error != StreamError::none;
-  if (slot.failed) add_todo(slot);
+  if (slot.failed) slots_.add_todo(slot);
   return true;
 }
 
@@ -426,24 +376,20 @@ void EpollStreams::close(StreamHandle stream, bool graceful) {
   // the sending side, read the peer to its end.
   ++counters_.other_calls;
   if (::shutdown(slot->fd, SHUT_WR) != 0) return free_slot(*slot, false);
-  if (++slot->generation == 0) slot->generation = 1;
-  start_linger(*slot);
+  slots_.end_handle(*slot);
+  slot->state = State::lingering;
+  slots_.add_lingering(*slot, now_ + options_.linger);
   slot->readable = true;
-  add_todo(*slot);
+  slots_.add_todo(*slot);
 }
 
 void EpollStreams::validate() const {
-  std::uint32_t todo = 0;
   std::uint32_t lingering = 0;
   for (const Slot& slot : slots_) {
-    todo += slot.in_todo ? 1 : 0;
     lingering += slot.state == State::lingering ? 1 : 0;
     ASSERT(slot.state != State::free || slot.fd < 0);
   }
-  ASSERT(todo == todo_count_);
-  for (std::uint32_t i = linger_head_; i != kNone; i = slots_[i].linger_next)
-    --lingering;
-  ASSERT(lingering == 0);
+  ASSERT(lingering == slots_.validate());
 }
 
 }  // namespace penstock::stream_kernel

@@ -23,6 +23,7 @@
 #include "stream/byte_stream.hh"
 #include "stream_kernel/options.hh"
 #include "stream_kernel/send_path.hh"
+#include "stream_kernel/slot_table.hh"
 #include "stream_kernel/sockets.hh"
 
 namespace penstock::stream_kernel {
@@ -56,11 +57,8 @@ class EpollStreams final : public StreamPort {
 
  private:
   enum class State : std::uint8_t { free, connecting, open, lingering };
-  static constexpr std::uint32_t kNone = ~0u;
 
-  struct Slot {
-    int fd = -1;
-    std::uint32_t generation = 1;
+  struct Slot : StreamSlot {
     State state = State::free;
     StreamError error = StreamError::none;
     bool reading = true;
@@ -70,24 +68,14 @@ class EpollStreams final : public StreamPort {
     bool writable = false;  // an edge since the last short send
     bool ending = false;    // FIN was seen: an end follows the data
     bool broken = false;    // error or hang-up was seen
-    bool in_todo = false;
-    std::uint32_t next_free = kNone;
-    std::uint32_t next_todo = kNone;
-    std::uint32_t linger_next = kNone, linger_previous = kNone;
-    Instant linger_until{};
   };
   enum class Turn : std::uint8_t { done, more, no_memory };
 
   EpollStreams(Listeners listeners, const StreamOptions& options);
   Slot* find(StreamHandle stream);
-  StreamHandle handle_of(const Slot& slot) const;
-  std::uint32_t index_of(const Slot& slot) const;
-  bool take_slot(int fd, State state, std::uint32_t& index);
+  Slot* take_slot(int fd, State state);
   bool watch(Slot& slot);
-  void add_todo(Slot& slot);
   void free_slot(Slot& slot, bool reset);
-  void start_linger(Slot& slot);
-  void unlink_linger(Slot& slot);
   bool take_turns(std::span<StreamEvent> out, std::size_t& count);
   bool step_accept(std::uint32_t listener, StreamEvent& out);
   Turn step(Slot& slot, StreamEvent& out, bool& said);
@@ -107,10 +95,7 @@ class EpollStreams final : public StreamPort {
   host::WakeEvent bell_;
   bool pwait2_ = true;  // epoll_pwait2 (Linux 5.11) exists
 
-  std::vector<Slot> slots_;
-  std::uint32_t free_head_ = kNone;
-  std::uint32_t todo_head_ = kNone, todo_tail_ = kNone, todo_count_ = 0;
-  std::uint32_t linger_head_ = kNone, linger_tail_ = kNone;
+  SlotTable<Slot> slots_;
   Instant now_{};
 
   std::unique_ptr<std::byte[]> memory_;  // what `data` events of one poll point into

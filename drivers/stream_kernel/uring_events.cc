@@ -86,12 +86,14 @@ void UringStreams::reset_hoarder() {
   reset_on_close(most->fd);
   most->failed = true;
   most->error = StreamError::no_resources;
-  add_todo(*most);
+  slots_.add_todo(*most);
 }
 
 void UringStreams::expire_lingering() {
-  while (linger_head_ != kNone && slots_[linger_head_].linger_until <= now_)
-    retire(slots_[linger_head_], false);
+  while (Slot* const slot = slots_.first_lingering()) {
+    if (slot->linger_until > now_) break;
+    retire(*slot, false);
+  }
 }
 
 void UringStreams::resume_accepting() {
@@ -103,21 +105,21 @@ void UringStreams::resume_accepting() {
 }
 
 bool UringStreams::emit_closed(Slot& slot, StreamError error, StreamEvent& out) {
-  out = StreamEvent{.kind = StreamEvent::Kind::closed, .error = error, .stream = handle_of(slot)};
+  out = StreamEvent{
+      .kind = StreamEvent::Kind::closed, .error = error, .stream = slots_.handle_of(slot)};
   retire(slot, false);
   return true;
 }
 
 void UringStreams::emit_data(Slot& slot, std::uint16_t buffer, std::uint32_t length,
                              StreamEvent& out) {
-  out = StreamEvent{.kind = StreamEvent::Kind::data, .stream = handle_of(slot)};
+  out = StreamEvent{.kind = StreamEvent::Kind::data, .stream = slots_.handle_of(slot)};
   out.data = {buffers_->buffer(buffer), length};
   lent_.push_back(buffer);
 }
 
 bool UringStreams::step_todo(StreamEvent& out, bool& done) {
-  const std::uint32_t index = todo_head_;
-  Slot& slot = slots_[index];
+  Slot& slot = slots_.todo_front();
   const bool alive = slot.state == State::open || slot.state == State::connecting;
   if (alive && !slot.failed && slot.reading && slot.held_count > 0) {
     const std::uint16_t id = slot.held_head;
@@ -129,10 +131,7 @@ bool UringStreams::step_todo(StreamEvent& out, bool& done) {
     done = false;  // more data, or the end, or nothing: the next turn sees
     return true;
   }
-  todo_head_ = slot.next_todo;
-  if (todo_head_ == kNone) todo_tail_ = kNone;
-  slot.in_todo = false;
-  --todo_count_;
+  slots_.pop_todo();
   done = true;
   if (alive && slot.failed) return emit_closed(slot, slot.error, out);
   if (alive && slot.ended && slot.reading) return emit_closed(slot, slot.error, out);
@@ -147,7 +146,7 @@ bool UringStreams::step_completion(StreamEvent& out) {
   if (op == Op::accept) return on_accept(c, out);
   if (op == Op::timer) {
     timer_armed_[index] = false;
-    if (index == kLingerTimer && linger_head_ != kNone) arm_timer(kLingerTimer);
+    if (index == kLingerTimer && slots_.first_lingering() != nullptr) arm_timer(kLingerTimer);
     if (index == kAcceptTimer) {
       accept_again_ = now_;
       resume_accepting();
@@ -183,20 +182,20 @@ bool UringStreams::on_accept(const uring::Completion& c, StreamEvent& out) {
   }
   if (c.result < 0) return false;
   --queued_accepts_;
-  std::uint32_t index = 0;
-  if (!take_slot(index)) {
+  Slot* const taken = slots_.take();
+  if (taken == nullptr) {
     ++counters_.accepts_refused;
     counters_.other_calls += 2;
     reset_on_close(c.result);
     ::close(c.result);
     return false;
   }
-  Slot& slot = slots_[index];
+  Slot& slot = *taken;
   slot.fd = c.result;
   slot.state = State::open;
   ++counters_.accepted;
   ++counters_.other_calls;
-  out = StreamEvent{.kind = StreamEvent::Kind::accepted, .stream = handle_of(slot)};
+  out = StreamEvent{.kind = StreamEvent::Kind::accepted, .stream = slots_.handle_of(slot)};
   out.endpoint = peer_of(c.result);
   reconcile(slot);
   return true;
@@ -228,7 +227,7 @@ bool UringStreams::on_receive(const uring::Completion& c, Slot& slot, StreamEven
     ++counters_.buffers_exhausted;
     if (!slot.starved) {
       slot.starved = true;
-      starved_.push_back(index_of(slot));
+      starved_.push_back(slots_.index_of(slot));
     }
     return false;
   }
@@ -246,7 +245,7 @@ bool UringStreams::on_receive(const uring::Completion& c, Slot& slot, StreamEven
   if (c.result == 0 && slot.held_count > 0) {
     slot.ended = true;
     slot.error = error;
-    if (slot.reading) add_todo(slot);
+    if (slot.reading) slots_.add_todo(slot);
     return false;
   }
   return emit_closed(slot, error, out);
@@ -259,7 +258,7 @@ bool UringStreams::on_poll(Op op, Slot& slot, std::int32_t result, StreamEvent& 
     ++counters_.other_calls;
     if (error != 0) return emit_closed(slot, to_stream_error(error), out);
     slot.state = State::open;
-    out = StreamEvent{.kind = StreamEvent::Kind::connected, .stream = handle_of(slot)};
+    out = StreamEvent{.kind = StreamEvent::Kind::connected, .stream = slots_.handle_of(slot)};
     reconcile(slot);
     return true;
   }
@@ -282,25 +281,25 @@ bool UringStreams::on_poll(Op op, Slot& slot, std::int32_t result, StreamEvent& 
   slot.want_write = false;
   reconcile(slot);
   if (!wanted) return false;
-  out = StreamEvent{.kind = StreamEvent::Kind::writable, .stream = handle_of(slot)};
+  out = StreamEvent{.kind = StreamEvent::Kind::writable, .stream = slots_.handle_of(slot)};
   return true;
 }
 
 void UringStreams::validate() const {
   std::uint32_t held = 0;
-  std::uint32_t todo = 0;
+  std::uint32_t lingering = 0;
   for (const Slot& slot : slots_) {
     std::uint32_t own = 0;
     for (std::uint16_t id = slot.held_head; id != kNoBuffer; id = held_next_[id])
       ++own;
     ASSERT(own == slot.held_count);
     held += own;
-    todo += slot.in_todo ? 1 : 0;
+    lingering += slot.state == State::lingering ? 1 : 0;
     ASSERT((slot.state == State::free) == (slot.fd < 0 && slot.in_flight == 0 && !slot.failed));
     ASSERT(slot.in_flight >= slot.receive_armed + slot.out_armed + slot.hang_up_armed);
   }
   ASSERT(held == held_total_);
-  ASSERT(todo == todo_count_);
+  ASSERT(lingering == slots_.validate());
   ASSERT(lent_.size() + held_total_ + queued_buffers_ <= buffers_->count());
 }
 

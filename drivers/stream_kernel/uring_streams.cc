@@ -45,17 +45,8 @@ UringStreams::UringStreams(uring::Ring& ring, Listeners listeners, const StreamO
       listeners_(std::move(listeners)),
       accepting_(listeners_.sockets.size(), false),
       slots_(options.streams_max),
-      free_head_(kNone),
-      todo_head_(kNone),
-      todo_tail_(kNone),
-      linger_head_(kNone),
-      linger_tail_(kNone),
       held_next_(options.buffer_count, kNoBuffer),
       held_length_(options.buffer_count, 0) {
-  for (std::uint32_t i = options.streams_max; i-- > 0;) {
-    slots_[i].next_free = free_head_;
-    free_head_ = i;
-  }
   lent_.reserve(options.buffer_count);
   starved_.reserve(options.streams_max);
   const std::size_t most = options.buffer_count + kCompletionsPerSlot * options.streams_max +
@@ -109,58 +100,16 @@ UringStreams::~UringStreams() {
 
 // --- handles and lists ---
 
-std::uint32_t UringStreams::index_of(const Slot& slot) const {
-  return static_cast<std::uint32_t>(&slot - slots_.data());
-}
-
-StreamHandle UringStreams::handle_of(const Slot& slot) const {
-  return StreamHandle(std::uint64_t{slot.generation} << 32 | index_of(slot));
-}
-
 UringStreams::Slot* UringStreams::find(StreamHandle stream) {
-  const auto index = static_cast<std::uint32_t>(stream.value);
-  if (index >= slots_.size()) return nullptr;
-  Slot& slot = slots_[index];
-  const bool alive = slot.state == State::open || slot.state == State::connecting;
-  return alive && slot.generation == stream.value >> 32 ? &slot : nullptr;
-}
-
-bool UringStreams::take_slot(std::uint32_t& index) {
-  if (free_head_ == kNone) return false;
-  index = free_head_;
-  free_head_ = slots_[index].next_free;
-  return true;
-}
-
-void UringStreams::add_todo(Slot& slot) {
-  if (slot.in_todo) return;
-  slot.in_todo = true;
-  slot.next_todo = kNone;
-  const std::uint32_t index = index_of(slot);
-  if (todo_tail_ == kNone) {
-    todo_head_ = index;
-  } else {
-    slots_[todo_tail_].next_todo = index;
-  }
-  todo_tail_ = index;
-  ++todo_count_;
-}
-
-void UringStreams::unlink_linger(Slot& slot) {
-  (slot.linger_previous == kNone ? linger_head_ : slots_[slot.linger_previous].linger_next) =
-      slot.linger_next;
-  (slot.linger_next == kNone ? linger_tail_ : slots_[slot.linger_next].linger_previous) =
-      slot.linger_previous;
-  slot.linger_next = slot.linger_previous = kNone;
+  Slot* const slot = slots_.find(stream);
+  const bool alive =
+      slot != nullptr && (slot->state == State::open || slot->state == State::connecting);
+  return alive ? slot : nullptr;
 }
 
 void UringStreams::start_linger(Slot& slot) {
   slot.state = State::lingering;
-  slot.linger_until = now_ + options_.linger;
-  slot.linger_previous = linger_tail_;
-  slot.linger_next = kNone;
-  (linger_tail_ == kNone ? linger_head_ : slots_[linger_tail_].linger_next) = index_of(slot);
-  linger_tail_ = index_of(slot);
+  slots_.add_lingering(slot, now_ + options_.linger);
   arm_timer(kLingerTimer);
 }
 
@@ -211,7 +160,7 @@ bool UringStreams::arm(Slot& slot, Op op) {
     case Op::timer:
       UNREACHABLE();
   }
-  sqe->user_data = name_of(op, index_of(slot));
+  sqe->user_data = name_of(op, slots_.index_of(slot));
   ++slot.in_flight;
   return true;
 }
@@ -219,8 +168,8 @@ bool UringStreams::arm(Slot& slot, Op op) {
 bool UringStreams::cancel_receive(Slot& slot) {
   io_uring_sqe* const sqe = ring_.try_prepare();
   if (sqe == nullptr) return false;
-  io_uring_prep_cancel64(sqe, name_of(Op::receive, index_of(slot)), 0);
-  sqe->user_data = name_of(Op::cancel, index_of(slot));
+  io_uring_prep_cancel64(sqe, name_of(Op::receive, slots_.index_of(slot)), 0);
+  sqe->user_data = name_of(Op::cancel, slots_.index_of(slot));
   slot.cancel_armed = true;
   ++slot.in_flight;
   return true;
@@ -230,7 +179,7 @@ bool UringStreams::cancel_all(Slot& slot) {
   io_uring_sqe* const sqe = ring_.try_prepare();
   if (sqe == nullptr) return false;
   io_uring_prep_cancel_fd(sqe, slot.fd, IORING_ASYNC_CANCEL_ALL);
-  sqe->user_data = name_of(Op::cancel, index_of(slot));
+  sqe->user_data = name_of(Op::cancel, slots_.index_of(slot));
   slot.cancel_all_sent = true;
   ++slot.in_flight;
   return true;
@@ -285,16 +234,16 @@ void UringStreams::reconcile(Slot& slot) {
       if (!slot.cancel_all_sent) ok = cancel_all(slot);
       break;
   }
-  if (!ok) add_todo(slot);
+  if (!ok) slots_.add_todo(slot);
 }
 
 // The handle ends here; the descriptor when the kernel has no operation of it left.
 void UringStreams::retire(Slot& slot, bool reset) {
   DCHECK(slot.state != State::free && slot.state != State::dying);
   if (slot.state == State::lingering) {
-    unlink_linger(slot);
-  } else if (++slot.generation == 0) {
-    slot.generation = 1;
+    slots_.remove_lingering(slot);
+  } else {
+    slots_.end_handle(slot);
   }
   release_held(slot);
   if (reset) {
@@ -310,15 +259,7 @@ void UringStreams::finish(Slot& slot) {
     ::close(slot.fd);
     ++counters_.other_calls;
   }
-  const std::uint32_t generation = slot.generation;
-  const bool in_todo = slot.in_todo;
-  const std::uint32_t next_todo = slot.next_todo;
-  slot = Slot{};
-  slot.generation = generation;
-  slot.in_todo = in_todo;
-  slot.next_todo = next_todo;
-  slot.next_free = free_head_;
-  free_head_ = index_of(slot);
+  slots_.give_back(slot);
 }
 
 // --- the seam ---
@@ -330,7 +271,7 @@ SendResult UringStreams::try_send(StreamHandle stream, std::span<const SendPart>
   if (sent.error != 0) {
     slot->failed = true;
     slot->error = to_stream_error(sent.error);
-    add_todo(*slot);
+    slots_.add_todo(*slot);
     ring_.hurry();
   } else if (sent.full) {
     slot->want_write = true;
@@ -345,27 +286,27 @@ void UringStreams::set_reading(StreamHandle stream, bool on) {
   slot->reading = on;
   if (slot->state != State::open) return;
   if (on && (slot->held_count > 0 || slot->ended)) {
-    add_todo(*slot);
+    slots_.add_todo(*slot);
     ring_.hurry();
   }
   reconcile(*slot);
 }
 
 bool UringStreams::connect(const Endpoint& remote, const IpAddress& local, StreamHandle& out) {
-  std::uint32_t index = 0;
-  if (!take_slot(index)) return false;
-  Slot& slot = slots_[index];
+  Slot* const taken = slots_.take();
+  if (taken == nullptr) return false;
+  Slot& slot = *taken;
   ++counters_.connects;
   counters_.other_calls += 4;
   host::Fd fd = begin_connect(remote, local, options_.congestion, slot.error);
   slot.state = State::connecting;
-  out = handle_of(slot);
+  out = slots_.handle_of(slot);
   if (fd.valid()) {
     slot.fd = fd.release();
     reconcile(slot);
   } else {
     slot.failed = true;
-    add_todo(slot);
+    slots_.add_todo(slot);
     ring_.hurry();
   }
   return true;
@@ -381,7 +322,7 @@ void UringStreams::close(StreamHandle stream, bool graceful) {
   // the sending side, read the peer to its end.
   ++counters_.other_calls;
   if (::shutdown(slot->fd, SHUT_WR) != 0) return retire(*slot, false);
-  if (++slot->generation == 0) slot->generation = 1;
+  slots_.end_handle(*slot);
   release_held(*slot);
   start_linger(*slot);
   reconcile(*slot);
@@ -395,7 +336,7 @@ std::size_t UringStreams::poll_events(Instant now, std::span<StreamEvent> out) {
   resume_accepting();
   std::size_t count = 0;
   // Bounded: a slot that can't get its operation prepared comes back next time.
-  for (std::uint32_t left = todo_count_; left > 0 && count < out.size();) {
+  for (std::uint32_t left = slots_.todo_count(); left > 0 && count < out.size();) {
     bool done = true;
     if (step_todo(out[count], done)) ++count;
     if (done) --left;
@@ -405,7 +346,7 @@ std::size_t UringStreams::poll_events(Instant now, std::span<StreamEvent> out) {
   }
   buffers_->publish();
   const bool buffers_coming = !starved_.empty() && (!lent_.empty() || kernel_buffers() > 0);
-  if (todo_count_ > 0 || queue_head_ != queue_tail_ || buffers_coming) ring_.hurry();
+  if (slots_.todo_count() > 0 || queue_head_ != queue_tail_ || buffers_coming) ring_.hurry();
   return count;
 }
 

@@ -26,6 +26,7 @@
 #include "stream/byte_stream.hh"
 #include "stream_kernel/options.hh"
 #include "stream_kernel/send_path.hh"
+#include "stream_kernel/slot_table.hh"
 #include "stream_kernel/sockets.hh"
 #include "uring/buffer_ring.hh"
 #include "uring/ring.hh"
@@ -55,13 +56,10 @@ class UringStreams final : public StreamPort, private uring::CompletionSink {
  private:
   enum class State : std::uint8_t { free, connecting, open, lingering, dying };
   enum class Op : std::uint8_t { accept, receive, poll_out, poll_hang_up, cancel, timer };
-  static constexpr std::uint32_t kNone = ~0u;
   static constexpr std::uint16_t kNoBuffer = 0xffff;
   static constexpr std::uint32_t kLingerTimer = 0, kAcceptTimer = 1;
 
-  struct Slot {
-    int fd = -1;
-    std::uint32_t generation = 1;
+  struct Slot : StreamSlot {
     State state = State::free;
     StreamError error = StreamError::none;  // why it failed or ended
     bool reading = true;
@@ -75,23 +73,15 @@ class UringStreams final : public StreamPort, private uring::CompletionSink {
     bool cancel_all_sent = false;
     bool starved = false;
     bool half_closed = false;  // FIN seen by a poll while paused
-    bool in_todo = false;
     std::uint16_t in_flight = 0;
     std::uint16_t held_head = kNoBuffer, held_tail = kNoBuffer;
     std::uint32_t held_count = 0;
-    std::uint32_t next_free = kNone;
-    std::uint32_t next_todo = kNone;
-    std::uint32_t linger_next = kNone, linger_previous = kNone;
-    Instant linger_until{};
   };
 
   UringStreams(uring::Ring& ring, Listeners listeners, const StreamOptions& options);
   void on_completions(std::span<const uring::Completion> completions) override;
 
   Slot* find(StreamHandle stream);
-  std::uint32_t index_of(const Slot& slot) const;
-  StreamHandle handle_of(const Slot& slot) const;
-  bool take_slot(std::uint32_t& index);
 
   void take_back_buffers();
   void expire_lingering();
@@ -117,8 +107,6 @@ class UringStreams final : public StreamPort, private uring::CompletionSink {
   void retire(Slot& slot, bool reset);
   void finish(Slot& slot);
   void start_linger(Slot& slot);
-  void unlink_linger(Slot& slot);
-  void add_todo(Slot& slot);
   void hold(Slot& slot, std::uint16_t buffer, std::uint32_t length);
   void release_held(Slot& slot);
   void arm_accept(std::uint32_t listener);
@@ -135,12 +123,8 @@ class UringStreams final : public StreamPort, private uring::CompletionSink {
   bool timer_armed_[2] = {false, false};
   std::unique_ptr<uring::BufferRing> buffers_;
 
-  std::vector<Slot> slots_;
-  std::uint32_t free_head_;
-  std::uint32_t todo_head_, todo_tail_;  // slots with something to say or to prepare
-  std::uint32_t todo_count_ = 0;
-  std::uint32_t linger_head_, linger_tail_;  // by deadline
-  Instant now_{};                            // of the latest poll_events
+  SlotTable<Slot> slots_;
+  Instant now_{};  // of the latest poll_events
 
   std::vector<uring::Completion> queue_;  // a ring; capacity a power of two
   std::uint64_t queue_head_ = 0, queue_tail_ = 0;
