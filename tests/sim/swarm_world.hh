@@ -101,7 +101,12 @@ class SimLeecher {
           check(event);
           break;
         case SessionEvent::Kind::rejected:
-          ++refused_;
+          // Of a piece that is there: it was choked meanwhile, and is asked for again.
+          if (torrent_.shared.torrent.pieces->offered(event.request.piece)) {
+            again_.push_back(event.request);
+          } else {
+            ++refused_;
+          }
           break;
         case SessionEvent::Kind::closed:
           port_.close(stream_, false);
@@ -126,10 +131,14 @@ class SimLeecher {
     session_.reset();
     connected_ = stalled_ = false;
     got_ = refused_ = next_ = 0;
+    again_.clear();
     retry_ = now + Duration::milliseconds(5);
   }
   void ask(Instant now) {
     if (!connected_ || session_.peer_choking()) return;
+    while (!again_.empty() && session_.outstanding() < 40 && session_.request(now, again_.back())) {
+      again_.pop_back();
+    }
     while (next_ < wanted_.size() && session_.outstanding() < 40 &&
            session_.request(now, wanted_[next_])) {
       ++next_;
@@ -171,6 +180,7 @@ class SimLeecher {
   Session session_;
   StreamHandle stream_;
   std::vector<Request> wanted_;
+  std::vector<Request> again_;  // rejected, not for a lost piece
   std::size_t next_ = 0;
   std::size_t got_ = 0;
   std::size_t refused_ = 0;
