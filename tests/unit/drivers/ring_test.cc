@@ -140,7 +140,8 @@ TEST_F(RingTest, GatheringReturnsAfterItsTimeWithWhatIsThere) {
   ::close(ends[1]);
 }
 
-// More operations than one pool may have in flight block, as on a file system that hangs: others go on.
+// More operations than one pool may have in flight block, as on a file system that hangs: others go
+// on.
 TEST_F(RingTest, WhatBlocksLeavesRoomForOthers) {
   char directory[] = "/tmp/penstock-ring-XXXXXX";
   ASSERT_NE(::mkdtemp(directory), nullptr);

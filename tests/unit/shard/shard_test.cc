@@ -94,6 +94,7 @@ class ScriptedPeer {
 };
 
 struct WorldOptions {
+  std::uint32_t connections_max = 64;
   std::uint16_t shards = 1;
   std::uint64_t upload_rate = 0;
   std::uint32_t window = 256 * 1024;  // of a stream
@@ -113,8 +114,9 @@ class ShardWorld {
       const StoreLimits limits{.shard = ShardId(i), .wants_max = options.wants_max};
       stores_.push_back(std::make_unique<Store>(
           Arena({memory_.back().get(), std::size_t{kSlabs} * kSlabSize}), limits));
-      const ShardLimits shard_limits{
-          .connections_max = 64, .torrents_max = 16, .upload_rate = options.upload_rate};
+      const ShardLimits shard_limits{.connections_max = options.connections_max,
+                                     .torrents_max = 16,
+                                     .upload_rate = options.upload_rate};
       MemoryStreams& streams =
           network_.add_port(address(i), {.streams_max = shard_limits.streams_max()});
       exchange_.doorbell(ShardId(i)).parker = &parker_;
@@ -291,6 +293,29 @@ TEST(Shard, ControlMessagesDoNotWaitForTheRateLimit) {
   world.run(Duration::seconds(60));
   const std::uint64_t sent = world.shards[0]->counters().payload_bytes.load() - before;
   EXPECT_NEAR(static_cast<double>(sent), 60.0 * 32 * 1024, 0.02 * 60 * 32 * 1024);
+}
+
+// More peers wait for their turn than a cycle looks at: there is nothing to do all the same.
+TEST(Shard, SleepsWhileTheRateLimitSaysWait) {
+  ShardWorld world({.connections_max = 128, .upload_rate = 1 << 20});
+  world.add_torrent(4 << 20, 65536, Hashes::v1);
+  std::vector<ScriptedPeer*> peers;
+  for (int i = 0; i < 100; ++i) {
+    peers.push_back(&world.add_peer());
+    peers.back()->handshake(world.hash());
+  }
+  world.run(Duration::seconds(1));
+  for (ScriptedPeer* peer : peers) {
+    for (std::uint32_t piece = 0; piece < 64; ++piece)
+      peer->request(PieceIndex(piece), 0, kBlockSize);
+  }
+  world.run(Duration::seconds(1));
+  const std::uint64_t cycles = world.cycles;
+  const std::uint64_t before = world.shards[0]->counters().payload_bytes.load();
+  world.run(Duration::seconds(4));
+  EXPECT_NEAR(static_cast<double>(world.shards[0]->counters().payload_bytes.load() - before),
+              4 << 20, 0.02 * (4 << 20));
+  EXPECT_LT(world.cycles - cycles, 10'000u);
 }
 
 TEST(Shard, RefusalsHaveTheirName) {
