@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/assert.hh"
@@ -317,8 +318,10 @@ EpollStreams::Turn EpollStreams::receive(Slot& slot, StreamEvent& out, bool& sai
 void EpollStreams::drink(Slot& slot) {
   for (int i = 0; i < kDrinksMax; ++i) {
     ++counters_.other_calls;
-    // MSG_TRUNC on TCP: dropped without a copy.
-    const ssize_t n = ::recv(slot.fd, nullptr, 1 << 20, MSG_DONTWAIT | MSG_TRUNC);
+    // MSG_TRUNC on TCP: dropped without a copy. Not recv, of which ThreadSanitizer thinks that it
+    // writes to the address.
+    const auto n = ::syscall(SYS_recvfrom, slot.fd, nullptr, std::size_t{1} << 20,
+                             MSG_DONTWAIT | MSG_TRUNC, nullptr, nullptr);
     if (n > 0) continue;
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) {

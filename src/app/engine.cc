@@ -195,14 +195,18 @@ Engine::~Engine() {
     for (auto& [id, entry] : torrents_) {
       if (entry->check) entry->check->cancel();
     }
-    for (std::size_t i = 0; i < runners_.size(); ++i) {
-      post(ShardId(static_cast<std::uint16_t>(i)), {.kind = ControlMessage::Kind::stop});
-    }
   }
-  for (auto& runner : runners_)
-    runner->join();
   wake_steward_.notify_all();
   if (steward_.joinable()) steward_.join();
+  // Shards ring one another's bells until the last of them has stopped.
+  {
+    const std::lock_guard lock(mutex_);
+    post_all({.kind = ControlMessage::Kind::stop});
+  }
+  for (auto& runner : runners_)
+    runner->wait_stopped();
+  for (auto& runner : runners_)
+    runner->join();
   for (auto& [id, entry] : torrents_) {
     entry->check.reset();
     save_state(*entry);

@@ -1,7 +1,5 @@
 #include "app/shard_runner.hh"
 
-#include <future>
-
 #include "host/clock.hh"
 #include "host/cpu.hh"
 
@@ -34,8 +32,14 @@ ShardRunner::~ShardRunner() {
   join();
 }
 
+void ShardRunner::wait_stopped() {
+  stopped_.get_future().wait();
+}
+
 void ShardRunner::join() {
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  released_.set_value();
+  thread_.join();
 }
 
 Result<PoolIndex> ShardRunner::open_pool(const std::string& directory) {
@@ -76,6 +80,8 @@ void ShardRunner::run(Started started) {
   exchange_.doorbell(options_.id).parker = io->get();
   started(Result<void>());
   loop(**io, *shard_);
+  stopped_.set_value();
+  released_.get_future().wait();
 }
 
 // One io_uring_enter (or epoll_wait) a cycle: it submits, and it sleeps only when nothing is left

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,11 +37,14 @@ class ShardRunner {
  public:
   // Returns when the shard runs, or with the reason why it can't. exchange outlives the runner.
   static Result<std::unique_ptr<ShardRunner>> start(RunnerOptions options, Exchange& exchange);
-  // Waits for the thread's end; ControlMessage::stop must have been posted.
   ~ShardRunner();
   ShardRunner(const ShardRunner&) = delete;
   ShardRunner& operator=(const ShardRunner&) = delete;
 
+  // Waits until the shard has stopped; ControlMessage::stop must have been posted. Its bell is
+  // still there, for the other shards and for control.
+  void wait_stopped();
+  // Waits for the thread's end, and with it the bell's: nobody rings any more.
   void join();
   // Control: opens a directory on the shard's thread and waits until that is done.
   Result<PoolIndex> open_pool(const std::string& directory);
@@ -70,6 +74,8 @@ class ShardRunner {
   // Set by control (release), taken and cleared by the shard's thread (acquire).
   struct PoolRequest;
   std::atomic<PoolRequest*> pool_request_{nullptr};
+  std::promise<void> stopped_;   // the thread has left its loop
+  std::promise<void> released_;  // it may end
   std::thread thread_;
 };
 
