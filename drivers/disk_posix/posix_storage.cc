@@ -1,23 +1,22 @@
 #include "disk_posix/posix_storage.hh"
 
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
-#include <system_error>
+#include <chrono>
 
-#include <fcntl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/arena.hh"
 #include "base/assert.hh"
-#include "host/cpu.hh"
-#include "host/errors.hh"
 #include "host/files.hh"
-#include "host/io_error.hh"
 #include "host/wake_event.hh"
 
 namespace penstock::disk_posix {
+namespace {
+
+// How long an end waits for disks that don't answer.
+constexpr auto kPatience = std::chrono::seconds(3);
+
+}  // namespace
 
 void PosixStorage::Queue::push(std::uint32_t index) {
   DCHECK(count < items.size());
@@ -33,29 +32,14 @@ std::uint32_t PosixStorage::Queue::pop() {
 }
 
 Result<std::unique_ptr<PosixStorage>> PosixStorage::create(const StorageOptions& options) {
-  std::unique_ptr<PosixStorage> out(new PosixStorage(options));
-  // Signals are the main thread's.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  int error = 0;
-  try {
-    for (std::uint32_t i = 0; i < options.threads; ++i)
-      out->threads_.emplace_back([storage = out.get()] { storage->work(); });
-  } catch (const std::system_error& e) {  // the only way std::thread reports it
-    error = e.code().value();
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (out->threads_.empty()) return host::os_error("starting a thread for reading", error);
-  return out;
+  return std::unique_ptr<PosixStorage>(new PosixStorage(options));
 }
 
 PosixStorage::PosixStorage(const StorageOptions& options)
     : options_(options),
-      openat2_(options.openat2),
-      files_(options.files_max),
-      ops_(options.ops_max) {
+      file_share_(std::max(options.threads / 2, 1u)),
+      shared_(std::make_unique<Shared>(options.ops_max, options.wake_fd)),
+      files_(options.files_max) {
   ASSERT(options.files_max <= 65536 && options.ops_max > 0 && options.threads > 0);
   for (std::uint32_t i = options.files_max; i-- > 0;) {
     files_[i].next_free = free_file_;
@@ -64,32 +48,44 @@ PosixStorage::PosixStorage(const StorageOptions& options)
   free_.reserve(options.ops_max);
   for (std::uint32_t i = options.ops_max; i-- > 0;)
     free_.push_back(i);
-  for (Queue* queue : {&ready_, &work_, &done_})
-    queue->items.resize(options.ops_max);
+  ready_.items.resize(options.ops_max);
 }
 
 PosixStorage::~PosixStorage() {
-  {
-    const std::lock_guard lock(mutex_);
-    stop_ = true;
+  for (const Pool& pool : shared_->pools)
+    pool.workers->stop();
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while (!threads_ended() && std::chrono::steady_clock::now() < until)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  if (!threads_ended()) {
+    shared_->finished.abandon();
+    for (const Pool& pool : shared_->pools)
+      pool.workers->detach();
+    static_cast<void>(shared_.release());
+    return;
   }
-  work_there_.notify_all();
-  for (std::thread& thread : threads_)
-    thread.join();
   // What was opened for answers that nobody polled.
-  for (std::uint32_t index = done_.pop(); index != kNone; index = done_.pop())
+  for (std::uint32_t index = 0; shared_->finished.try_pop(index);)
     take_in(index);
   for (const File& file : files_) {
     if (file.fd >= 0) ::close(file.fd);
   }
 }
 
+bool PosixStorage::threads_ended() const {
+  return std::all_of(shared_->pools.begin(), shared_->pools.end(),
+                     [](const Pool& pool) { return pool.workers->all_ended(); });
+}
+
 Result<PoolIndex> PosixStorage::open_pool(const std::string& path) {
   auto fd = host::open_pool_directory(path);
   if (!fd) return tl::unexpected(std::move(fd).error());
-  if (openat2_ && !host::has_openat2(fd->get())) openat2_ = false;
-  pools_.push_back(std::move(*fd));
-  return PoolIndex(static_cast<std::uint32_t>(pools_.size() - 1));
+  auto workers =
+      Workers::start(options_.threads, options_.ops_max, shared_->ops.data(), shared_->finished);
+  if (!workers) return tl::unexpected(std::move(workers).error());
+  const bool openat2 = options_.openat2 && host::has_openat2(fd->get());
+  shared_->pools.push_back({std::move(*fd), openat2, std::move(*workers)});
+  return PoolIndex(static_cast<std::uint32_t>(shared_->pools.size() - 1));
 }
 
 PosixStorage::File* PosixStorage::find(FileHandle handle) {
@@ -104,26 +100,30 @@ bool PosixStorage::try_submit(const StorageOp& op) {
   if (free_.empty()) return false;
   const std::uint32_t index = free_.back();
   free_.pop_back();
-  ops_[index] = Op{};
-  ops_[index].asked = op;
-  ops_[index].answer.kind = op.kind;
-  ops_[index].answer.token = op.token;
-  ops_[index].phase = Phase::working;
+  op_of(index) = Op{};
+  op_of(index).asked = op;
+  op_of(index).pages = options_.pages;
+  op_of(index).answer.kind = op.kind;
+  op_of(index).answer.token = op.token;
   begin(index);
   return true;
 }
 
 void PosixStorage::begin(std::uint32_t index) {
-  Op& op = ops_[index];
+  Op& op = op_of(index);
   switch (op.asked.kind) {
     case StorageOp::Kind::open:
-    case StorageOp::Kind::check:
-      if (op.asked.pool.value >= pools_.size()) return finish(index, IoError::not_found);
+    case StorageOp::Kind::check: {
+      if (op.asked.pool.value >= shared_->pools.size()) return finish(index, IoError::not_found);
+      const Pool& pool = shared_->pools[op.asked.pool.value];
       ++counters_.opens;
       counters_.calls += 3;
-      op.pool_fd = pools_[op.asked.pool.value].get();
+      op.pool_fd = pool.directory.get();
+      op.openat2 = pool.openat2;
       op.direct = options_.direct;
-      break;
+      op.phase = Phase::working;
+      return pool.workers->push(index);
+    }
     case StorageOp::Kind::read: {
       File* const file = find(op.asked.file);
       if (file == nullptr) return finish(index, IoError::stale);
@@ -136,41 +136,51 @@ void PosixStorage::begin(std::uint32_t index) {
       ++file->reads;
       ++counters_.reads;
       ++counters_.calls;
-      op.fd = file->fd;
-      op.direct = file->direct;
-      break;
+      if (file->working < file_share_) return start_read(index, *file);
+      op.phase = Phase::waiting_for_turn;
+      (file->waiting_head == kNone ? file->waiting_head : op_of(file->waiting_tail).next) = index;
+      file->waiting_tail = index;
+      return;
     }
     case StorageOp::Kind::close: {
       File* const file = find(op.asked.file);
       if (file == nullptr) return finish(index, IoError::stale);
       file->closing = true;
-      if (file->reads > 0) {
-        file->close_op = index;
-        op.phase = Phase::waiting_for_reads;
-        return;
-      }
-      op.fd = file->fd;
-      release_file(op.asked.file.value & 0xffff);
-      break;
+      if (file->reads == 0) return start_close(index, *file);
+      file->close_op = index;
+      op.phase = Phase::waiting_for_reads;
+      return;
     }
     case StorageOp::Kind::renew:
       counters_.renewals += op.asked.segment_count;
-      break;
+      ++counters_.calls;
+      return finish(index, host::renew_segments(op.asked, true, options_.pages)
+                               ? IoError::none
+                               : IoError::exhausted);
   }
-  hand_to_worker(index);
 }
 
-void PosixStorage::hand_to_worker(std::uint32_t index) {
-  {
-    const std::lock_guard lock(mutex_);
-    work_.push(index);
-  }
-  work_there_.notify_one();
+void PosixStorage::start_read(std::uint32_t index, File& file) {
+  Op& op = op_of(index);
+  ++file.working;
+  op.fd = file.fd;
+  op.direct = file.direct;
+  op.phase = Phase::working;
+  shared_->pools[file.pool].workers->push(index);
+}
+
+void PosixStorage::start_close(std::uint32_t index, File& file) {
+  Op& op = op_of(index);
+  op.fd = file.fd;
+  op.phase = Phase::working;
+  const std::uint32_t pool = file.pool;
+  release_file(file);
+  shared_->pools[pool].workers->push(index);
 }
 
 void PosixStorage::finish(std::uint32_t index, IoError error) {
-  ops_[index].answer.error = error;
-  ops_[index].phase = Phase::done;
+  op_of(index).answer.error = error;
+  op_of(index).phase = Phase::done;
   ready_.push(index);
   // A runner that parks after submitting would otherwise sleep over it.
   if (options_.wake_fd >= 0) host::WakeEvent::ring(options_.wake_fd);
@@ -178,73 +188,62 @@ void PosixStorage::finish(std::uint32_t index, IoError error) {
 
 // A worker's answer: the file table follows.
 void PosixStorage::take_in(std::uint32_t index) {
-  Op& op = ops_[index];
+  Op& op = op_of(index);
   op.phase = Phase::done;
   ready_.push(index);
-  if (op.asked.kind == StorageOp::Kind::open && op.answer.error == IoError::none) {
-    if (free_file_ == kNone) {
-      ::close(op.fd);
-      op.answer.error = IoError::exhausted;
-      return;
-    }
-    const std::uint32_t slot = free_file_;
-    File& file = files_[slot];
-    free_file_ = file.next_free;
-    file.fd = op.fd;
-    file.direct = op.answer.facts.direct;
-    op.answer.file = FileHandle(std::uint32_t{file.generation} << 16 | slot);
+  if (op.asked.kind == StorageOp::Kind::read) return take_in_read(index);
+  if (op.asked.kind != StorageOp::Kind::open || op.answer.error != IoError::none) return;
+  if (free_file_ == kNone) {
+    ::close(op.fd);
+    op.answer.error = IoError::exhausted;
+    return;
   }
-  if (op.asked.kind == StorageOp::Kind::read) {
-    const std::uint32_t slot = op.asked.file.value & 0xffff;
-    File& file = files_[slot];
-    counters_.bytes_read += op.answer.bytes;
-    if (op.direct_refused && file.direct) {
-      file.direct = false;
-      ++counters_.direct_refused;
-    }
-    DCHECK(file.reads > 0);
-    if (--file.reads == 0 && file.close_op != kNone) {
-      const std::uint32_t closer = file.close_op;
-      ops_[closer].fd = file.fd;
-      ops_[closer].phase = Phase::working;
-      release_file(slot);
-      hand_to_worker(closer);
-    }
+  const std::uint32_t slot = free_file_;
+  File& file = files_[slot];
+  free_file_ = file.next_free;
+  file.fd = op.fd;
+  file.direct = op.answer.facts.direct;
+  file.pool = op.asked.pool.value;
+  op.answer.file = FileHandle(std::uint32_t{file.generation} << 16 | slot);
+}
+
+void PosixStorage::take_in_read(std::uint32_t index) {
+  Op& op = op_of(index);
+  File& file = files_[op.asked.file.value & 0xffff];
+  counters_.bytes_read += op.answer.bytes;
+  if (op.direct_refused && file.direct) {
+    file.direct = false;
+    ++counters_.direct_refused;
+  }
+  DCHECK(file.reads > 0 && file.working > 0);
+  --file.reads;
+  --file.working;
+  if (file.waiting_head != kNone) {
+    const std::uint32_t waiting = file.waiting_head;
+    file.waiting_head = op_of(waiting).next;
+    start_read(waiting, file);
+  } else if (file.reads == 0 && file.close_op != kNone) {
+    start_close(file.close_op, file);
   }
 }
 
-void PosixStorage::release_file(std::uint32_t slot) {
-  File& file = files_[slot];
+void PosixStorage::release_file(File& file) {
   file.fd = -1;
   ++file.generation;
   file.close_op = kNone;
   file.closing = false;
   file.next_free = free_file_;
-  free_file_ = slot;
+  free_file_ = static_cast<std::uint32_t>(&file - files_.data());
 }
 
 std::size_t PosixStorage::poll_completions(std::span<StorageCompletion> out) {
-  // Pairs with the worker's exchange: what was pushed before it set the flag is seen under the
-  // lock.
-  if (done_there_.exchange(false, std::memory_order_acq_rel)) {
-    std::array<std::uint32_t, 64> taken;
-    std::size_t n = 0;
-    do {
-      n = 0;
-      {
-        const std::lock_guard lock(mutex_);
-        while (n < taken.size() && done_.count > 0)
-          taken[n++] = done_.pop();
-      }
-      for (std::size_t i = 0; i < n; ++i)
-        take_in(taken[i]);
-    } while (n == taken.size());
-  }
+  for (std::uint32_t index = 0; shared_->finished.try_pop(index);)
+    take_in(index);
   std::size_t count = 0;
   while (count < out.size() && ready_.count > 0) {
     const std::uint32_t index = ready_.pop();
-    out[count++] = ops_[index].answer;
-    ops_[index].phase = Phase::free;
+    out[count++] = op_of(index).answer;
+    op_of(index).phase = Phase::free;
     free_.push_back(index);
   }
   // Left over: the runner's wait must not sleep.
@@ -252,122 +251,19 @@ std::size_t PosixStorage::poll_completions(std::span<StorageCompletion> out) {
   return count;
 }
 
-// --- in the workers ---
-
-void PosixStorage::work() {
-  host::name_thread("penstock-read");
-  for (;;) {
-    std::uint32_t index = kNone;
-    {
-      std::unique_lock lock(mutex_);
-      work_there_.wait(lock, [this] { return stop_ || work_.count > 0; });
-      index = work_.pop();
-      if (index == kNone) return;
-    }
-    execute(ops_[index]);
-    {
-      const std::lock_guard lock(mutex_);
-      done_.push(index);
-    }
-    if (!done_there_.exchange(true, std::memory_order_acq_rel) && options_.wake_fd >= 0) {
-      host::WakeEvent::ring(options_.wake_fd);
-    }
-  }
-}
-
-void PosixStorage::execute(Op& op) const {
-  switch (op.asked.kind) {
-    case StorageOp::Kind::open:
-    case StorageOp::Kind::check:
-      return execute_open(op);
-    case StorageOp::Kind::read:
-      return execute_read(op);
-    case StorageOp::Kind::close:
-      // Linux frees the descriptor whatever close says, and nothing was written.
-      ::close(op.fd);
-      return;
-    case StorageOp::Kind::renew:
-      if (!host::renew_segments(op.asked, true, options_.pages))
-        op.answer.error = IoError::exhausted;
-      return;
-  }
-}
-
-void PosixStorage::execute_open(Op& op) const {
-  const bool check = op.asked.kind == StorageOp::Kind::check;
-  bool noatime = !check;
-  int error = 0;
-  host::Fd fd;
-  // openat2 with RESOLVE_BENEATH answers EAGAIN when a rename raced with it.
-  for (int tries = 0; tries < 6; ++tries) {
-    const open_how how = check ? host::content_check_how() : host::content_open_how(noatime);
-    fd = host::open_beneath(op.pool_fd, op.asked.path, how, openat2_, error);
-    if (fd.valid()) break;
-    if (error == EPERM && noatime) {
-      noatime = false;
-    } else if (error != EAGAIN && error != EINTR) {
-      break;
-    }
-  }
-  if (!fd.valid()) {
-    op.answer.error = host::open_error(error);
-    return;
-  }
-  struct statx facts {};
-  if (::statx(fd.get(), "", AT_EMPTY_PATH, host::kStatxMask, &facts) != 0) {
-    op.answer.error = host::open_error(errno);
-    return;
-  }
-  if (!host::is_regular(facts)) {
-    op.answer.error = IoError::not_a_file;
-    return;
-  }
-  op.answer.facts = host::facts_of(facts);
-  if (check) return;
-  op.answer.facts.direct = host::settle_flags(fd.get(), facts, noatime, op.direct);
-  op.fd = fd.release();
-}
-
-void PosixStorage::execute_read(Op& op) const {
-  if (!host::renew_segments(op.asked, false, options_.pages)) {
-    op.answer.error = IoError::exhausted;
-    return;
-  }
-  std::uint32_t wanted = 0;
-  for (std::size_t i = 0; i < op.asked.segment_count; ++i)
-    wanted += op.asked.segments[i].length;
-  while (op.answer.bytes < wanted) {
-    std::array<iovec, kReadSegmentsMax> iov;
-    const std::size_t count = host::rest_of(op.asked, op.answer.bytes, iov);
-    const auto offset = static_cast<off_t>(op.asked.offset + op.answer.bytes);
-    const ssize_t n = ::preadv(op.fd, iov.data(), static_cast<int>(count), offset);
-    if (n > 0) {
-      op.answer.bytes += static_cast<std::uint32_t>(n);
-      // A direct read can't go on from an unaligned place, nor needs to: the end is there.
-      if (op.direct && (op.asked.offset + op.answer.bytes) % 512 != 0) return;
-      continue;
-    }
-    if (n == 0) return;
-    if (errno == EINTR) continue;
-    if (errno == EINVAL && op.direct && !op.direct_refused) {
-      // The file system takes O_DIRECT at open and refuses it here.
-      host::stop_direct(op.fd);
-      op.direct_refused = true;
-      continue;
-    }
-    op.answer.error = host::read_error(errno);
-    op.answer.bytes = 0;
-    return;
-  }
-}
-
 void PosixStorage::validate() const {
   std::uint32_t free = 0;
-  for (const Op& op : ops_)
+  for (const Op& op : shared_->ops)
     free += op.phase == Phase::free ? 1 : 0;
   ASSERT(free == free_.size());
-  for (const File& file : files_)
+  for (const File& file : files_) {
     ASSERT(file.fd >= 0 || (file.reads == 0 && file.close_op == kNone));
+    std::uint32_t waiting = 0;
+    for (std::uint32_t i = file.waiting_head; i != kNone; i = shared_->ops[i].next)
+      ++waiting;
+    ASSERT(file.working <= file_share_ && file.working + waiting == file.reads);
+    ASSERT(waiting == 0 || file.working == file_share_);
+  }
 }
 
 }  // namespace penstock::disk_posix

@@ -161,6 +161,9 @@ bool UringStorage::prepare(std::uint32_t index) {
       const bool check = op.asked.kind == StorageOp::Kind::check;
       op.how = check ? host::content_check_how() : host::content_open_how(op.noatime);
       io_uring_prep_openat2(sqe, pools_[op.asked.pool.value].get(), op.asked.path, &op.how);
+      // A path that the kernel knows is opened at once by whoever submits, and a file system in
+      // user space or on a network may make that wait.
+      sqe->flags |= IOSQE_ASYNC;
       break;
     }
     case Phase::stat:
@@ -178,6 +181,7 @@ bool UringStorage::prepare(std::uint32_t index) {
       } else {
         io_uring_prep_readv(sqe, op.fd, op.iov.data(), static_cast<unsigned>(count), offset);
       }
+      if (files_[op.asked.file.value & 0xffff].blocking) sqe->flags |= IOSQE_ASYNC;
       ++counters_.reads;
       break;
     }
@@ -247,8 +251,9 @@ void UringStorage::on_stat(std::uint32_t index, std::int32_t result) {
   File& file = files_[slot];
   free_file_ = file.next_free;
   file.fd = op.fd;
+  file.blocking = host::reads_block(op.fd);
   file.direct = host::settle_flags(op.fd, op.facts, op.noatime, options_.direct);
-  ++counters_.other_calls;
+  counters_.other_calls += 2;
   file.closing = false;
   file.size = op.facts.stx_size;
   op.answer.facts.direct = file.direct;

@@ -75,6 +75,7 @@ class UringStorage final : public Storage, private uring::CompletionSink {
     std::uint16_t generation = 0;
     bool direct = false;
     bool closing = false;
+    bool blocking = false;           // reads block whoever submits them: kernel threads do
     std::uint32_t reads = 0;         // in flight
     std::uint32_t close_op = kNone;  // waits for them
     std::uint32_t next_free = kNone;

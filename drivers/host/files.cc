@@ -132,6 +132,14 @@ void stop_direct(int fd) {
   if (flags >= 0) ::fcntl(fd, F_SETFL, flags & ~O_DIRECT);
 }
 
+bool reads_block(int fd) {
+  // Far behind any end: nothing is read, and only who can't promise answers EOPNOTSUPP.
+  constexpr off_t kNowhere = off_t{1} << 62;
+  std::byte byte{};
+  const iovec iov{&byte, 1};
+  return ::preadv2(fd, &iov, 1, kNowhere, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP;
+}
+
 namespace {
 
 bool renew_pages(std::byte* begin, std::size_t length, PageChoice pages) {

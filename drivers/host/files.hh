@@ -44,6 +44,9 @@ inline constexpr unsigned kStatxMask =
 // to the first read: then stop_direct.
 [[nodiscard]] bool settle_flags(int fd, const struct statx& facts, bool noatime, bool direct);
 void stop_direct(int fd);
+// Whether a read may block even when it is asked not to (FUSE and some network file systems).
+// io_uring then reads on the submitter's thread if the file can be polled. Before settle_flags.
+[[nodiscard]] bool reads_block(int fd);
 
 // The segments of a read beyond its first `done` bytes; how many there are.
 [[nodiscard]] std::size_t rest_of(const StorageOp& op, std::uint32_t done,
