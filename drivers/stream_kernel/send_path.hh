@@ -19,7 +19,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 
 #include <sys/uio.h>
 
@@ -49,8 +48,8 @@ class SendPath {
   Sent send(int fd, std::span<const SendPart> parts);
 
   [[nodiscard]] bool splices() const { return splices_; }
-  // Why not, when it was wanted and doesn't work here; to be said once. Empty otherwise.
-  [[nodiscard]] const std::string& splice_trouble() const { return trouble_; }
+  // Why not, when it was wanted and doesn't work here; to be said once. Empty otherwise. Static.
+  [[nodiscard]] const char* splice_trouble() const { return trouble_; }
 
  private:
   // Consecutive parts that go the same way.
@@ -80,7 +79,7 @@ class SendPath {
   StreamCounters& counters_;
   const std::size_t splice_bytes_min_;
   bool splices_ = false;
-  std::string trouble_;
+  const char* trouble_ = "";
   host::Fd pipe_in_;
   host::Fd pipe_out_;
   host::Fd null_;

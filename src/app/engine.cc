@@ -73,7 +73,7 @@ std::uint64_t share_of_rate(std::uint64_t rate, std::uint32_t shards) {
 const char* io_error_text(IoError error) {
   switch (error) {
     case IoError::none:
-      return "no error";
+      return "is shorter than the torrent says";
     case IoError::not_found:
       return "is not there";
     case IoError::forbidden:
@@ -88,6 +88,18 @@ const char* io_error_text(IoError error) {
       return "is stale: its file system was mounted anew";
   }
   return "unknown error";
+}
+
+// "its pieces 3 to 17 are not offered …"
+std::string pieces_of(const TorrentContent& content, FileIndex index) {
+  const ContentFile& file = content.files[index.value];
+  if (file.length == 0) return "it is empty";
+  const std::uint32_t first = content.blocks.piece_at(file.offset).value;
+  const std::uint32_t last = content.blocks.piece_at(file.offset + file.length - 1).value;
+  const std::string which = first == last ? "its piece " + std::to_string(first) + " is"
+                                          : "its pieces " + std::to_string(first) + " to " +
+                                                std::to_string(last) + " are";
+  return which + " not offered while it can't be read";
 }
 
 }  // namespace
@@ -417,6 +429,7 @@ void Engine::steward() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     wake_steward_.wait_for(lock, kStewardPeriod);
+    tell_splice_trouble();
     ShardReport report;
     for (std::size_t i = 0; i < runners_.size(); ++i) {
       while (exchange_->from_shard(ShardId(static_cast<std::uint16_t>(i))).try_receive(report)) {
@@ -438,6 +451,16 @@ void Engine::steward() {
       free_slots_.push_back(entry.shared.torrent.slot.value);
       it = torrents_.erase(it);
     }
+  }
+}
+
+// Once, by whichever shard has it first: it costs speed, no more.
+void Engine::tell_splice_trouble() {
+  for (std::size_t i = 0; i < runners_.size() && !splice_trouble_told_; ++i) {
+    const char* const why = runners_[i]->splice_trouble();
+    if (*why == '\0') continue;
+    splice_trouble_told_ = true;
+    spdlog::warn("content is copied to the sockets, which takes more CPU: {}", why);
   }
 }
 
@@ -468,6 +491,27 @@ void Engine::on_report(const ShardReport& report) {
   }
 }
 
+// A file that isn't there at all has been named with all its pieces.
+void Engine::log_lost_piece(const Entry& entry, const StoreEvent& event) {
+  const std::string& name = entry.metainfo->name;
+  const std::string& file = entry.shared.content->files[event.file.value].path;
+  switch (event.cause) {
+    case StoreEvent::Cause::wrong_bytes:
+      spdlog::error(
+          "{}: piece {} is lost: its bytes in {} don't match the torrent; it is not offered "
+          "until the file is repaired",
+          name, event.piece.value, file);
+      return;
+    case StoreEvent::Cause::unreadable:
+      spdlog::error("{}: piece {} is lost: {} {}; it is not offered until it can be read", name,
+                    event.piece.value, file, io_error_text(event.error));
+      return;
+    case StoreEvent::Cause::no_file:
+      spdlog::debug("{}: piece {} is lost with {}", name, event.piece.value, file);
+      return;
+  }
+}
+
 void Engine::on_store_event(Entry& entry, const StoreEvent& event) {
   const std::string& name = entry.metainfo->name;
   const auto file_name = [&](FileIndex file) -> const std::string& {
@@ -475,10 +519,7 @@ void Engine::on_store_event(Entry& entry, const StoreEvent& event) {
   };
   switch (event.kind) {
     case StoreEvent::Kind::piece_lost:
-      spdlog::error(
-          "{}: piece {} is lost: its bytes in {} don't match the torrent; it is not offered "
-          "until the file is repaired",
-          name, event.piece.value, file_name(event.file));
+      log_lost_piece(entry, event);
       post_all({.kind = ControlMessage::Kind::piece_lost,
                 .torrent = &entry.shared,
                 .value = event.piece.value});
@@ -490,8 +531,10 @@ void Engine::on_store_event(Entry& entry, const StoreEvent& event) {
                 .value = event.piece.value});
       return;
     case StoreEvent::Kind::file_error:
-      spdlog::error("{}: {}: {}; its pieces are not offered until it can be read", name,
-                    file_name(event.file), io_error_text(event.error));
+      spdlog::error("{}: {} {}; {}", name, file_name(event.file), io_error_text(event.error),
+                    event.cause == StoreEvent::Cause::no_file
+                        ? pieces_of(*entry.shared.content, event.file)
+                        : "what can't be read of it is not offered");
       return;
     case StoreEvent::Kind::file_changed:
       spdlog::warn("{}: {} has changed; its pieces are verified again", name,

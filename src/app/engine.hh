@@ -52,8 +52,10 @@ class Engine final : public control::EngineApi {
   void save_state(const Entry& entry);
   void finish_check(Entry& entry);
   void steward();
+  void tell_splice_trouble();
   void on_report(const ShardReport& report);
   void on_store_event(Entry& entry, const StoreEvent& event);
+  static void log_lost_piece(const Entry& entry, const StoreEvent& event);
   void post(ShardId shard, const ControlMessage& message);
   void post_all(const ControlMessage& message);
 
@@ -73,6 +75,7 @@ class Engine final : public control::EngineApi {
   std::uint64_t next_id_ = 1;
   std::map<std::uint64_t, std::unique_ptr<Entry>> torrents_;
   std::set<WireInfoHash> hashes_;  // served
+  bool splice_trouble_told_ = false;
   std::vector<std::uint32_t> free_slots_;
   std::thread steward_;
 };

@@ -4,6 +4,7 @@
 
 #include "control/dataset/verify_pieces.hh"
 #include "store/block_checksum.hh"
+#include "store/shard_content.hh"
 
 namespace penstock::app {
 namespace {
@@ -68,10 +69,9 @@ void FullCheck::run() {
     return;
   }
   const std::vector<FileFacts> after = read_facts(content_, pool_path_);
-  for (std::size_t i = 0; i < after.size(); ++i) {
-    // A file that changed meanwhile proves nothing: its facts stay unknown, and the store verifies
-    // its pieces again.
-    if (after[i].same_version(before[i])) content_.verified_facts[i] = after[i];
+  for (std::uint32_t i = 0; i < after.size(); ++i) {
+    // A file that changed meanwhile proves nothing.
+    set_verified_facts(content_, i, after[i].same_version(before[i]) ? after[i] : FileFacts{});
   }
   for (std::uint32_t i = 0; i < outcome->pieces.size(); ++i) {
     switch (outcome->pieces[i]) {

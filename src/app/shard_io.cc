@@ -38,6 +38,7 @@ class UringIo final : public ShardIo {
   const std::vector<Endpoint>& bound() const override { return streams_->listeners().bound; }
   const std::string& congestion() const override { return streams_->listeners().congestion; }
   const char* name() const override { return "io_uring"; }
+  const char* splice_trouble() const override { return streams_->send_path().splice_trouble(); }
 
  private:
   std::unique_ptr<uring::Ring> ring_;
@@ -64,6 +65,7 @@ class PosixIo final : public ShardIo {
   const std::vector<Endpoint>& bound() const override { return streams_->listeners().bound; }
   const std::string& congestion() const override { return streams_->listeners().congestion; }
   const char* name() const override { return "epoll"; }
+  const char* splice_trouble() const override { return streams_->send_path().splice_trouble(); }
 
  private:
   std::unique_ptr<stream_kernel::EpollStreams> streams_;

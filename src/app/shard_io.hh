@@ -40,6 +40,8 @@ class ShardIo : public Parker {
   [[nodiscard]] virtual const std::vector<Endpoint>& bound() const = 0;
   [[nodiscard]] virtual const std::string& congestion() const = 0;
   [[nodiscard]] virtual const char* name() const = 0;  // "io_uring" or "epoll"
+  // Why nothing goes out by reference although that is wanted; empty: it does. Static.
+  [[nodiscard]] virtual const char* splice_trouble() const = 0;
 };
 
 // On the shard's thread.

@@ -101,6 +101,7 @@ void ShardRunner::loop(ShardIo& io, Shard& shard) {
     ShardCounters::add(found ? counters.busy_ns : counters.idle_ns,
                        static_cast<std::uint64_t>((done - now).ns));
     system_calls_.store(io.system_calls(), std::memory_order_relaxed);
+    splice_trouble_.store(io.splice_trouble(), std::memory_order_relaxed);
     if (shard.work_left() || options_.idle == control::IdleMode::spin) {
       io.wait(Duration{});
       now = clock.now();

@@ -54,6 +54,10 @@ class ShardRunner {
   // What the drivers chose: "io_uring" or "epoll"; the congestion control of accepted connections.
   [[nodiscard]] const char* io_name() const { return io_name_; }
   [[nodiscard]] const std::string& congestion() const { return congestion_; }
+  // ShardIo::splice_trouble, as of the last cycle. Any thread.
+  [[nodiscard]] const char* splice_trouble() const {
+    return splice_trouble_.load(std::memory_order_relaxed);
+  }
 
  private:
   ShardRunner(RunnerOptions options, Exchange& exchange);
@@ -71,6 +75,7 @@ class ShardRunner {
   std::unique_ptr<Shard> shard_;  // made by the thread, freed after its end
   std::unique_ptr<Store> store_;
   std::atomic<std::uint64_t> system_calls_{0};
+  std::atomic<const char*> splice_trouble_{""};
   // Set by control (release), taken and cleared by the shard's thread (acquire).
   struct PoolRequest;
   std::atomic<PoolRequest*> pool_request_{nullptr};

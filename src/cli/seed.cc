@@ -78,8 +78,9 @@ struct Totals {
   std::uint64_t accepted = 0;
   std::uint64_t connections = 0;
   double busy_seconds = 0;
-  std::uint64_t checking = 0;     // torrents that are being hashed before they are served
-  std::uint64_t pieces_lost = 0;  // now
+  std::uint64_t checking = 0;         // torrents that are being hashed before they are served
+  std::uint64_t pieces_verified = 0;  // now
+  std::uint64_t pieces_lost = 0;      // now
   StoreCounters store;
 };
 
@@ -101,14 +102,13 @@ Totals add_up(const EngineSnapshot& snapshot) {
     totals.store.reads += shard.store.reads;
     totals.store.bytes_hashed += shard.store.bytes_hashed;
     totals.store.checksum_mismatches += shard.store.checksum_mismatches;
-    totals.store.pieces_verified += shard.store.pieces_verified;
-    totals.store.pieces_lost += shard.store.pieces_lost;
     totals.store.read_errors += shard.store.read_errors;
     totals.store.evictions += shard.store.evictions;
     totals.store.gathered_blocks += shard.store.gathered_blocks;
   }
   for (const control::TorrentSnapshot& torrent : snapshot.torrents) {
     totals.checking += torrent.state == control::TorrentState::checking ? 1 : 0;
+    totals.pieces_verified += torrent.pieces_verified;
     totals.pieces_lost += torrent.pieces_lost;
   }
   return totals;
@@ -139,7 +139,7 @@ ordered_json as_json(const Totals& t, const EngineSnapshot& snapshot, double sec
           {"reads", t.store.reads},
           {"bytes_hashed", t.store.bytes_hashed},
           {"checksum_mismatches", t.store.checksum_mismatches},
-          {"pieces_verified", t.store.pieces_verified},
+          {"pieces_verified", t.pieces_verified},
           {"pieces_lost", t.pieces_lost},
           {"torrents_checking", t.checking},
           {"read_errors", t.store.read_errors},

@@ -52,4 +52,12 @@ std::pair<std::uint32_t, std::uint32_t> ShardContent::pieces_of_file(std::uint32
           content.blocks.piece_at(of.offset + of.length - 1).value};
 }
 
+void set_verified_facts(TorrentContent& content, std::uint32_t file, const FileFacts& facts) {
+  content.verified_facts[file] = facts;
+  for (const ShardContentPtr& shard : content.shard_state) {
+    shard->files[file].facts = facts;
+    shard->files[file].facts_known = facts.size != 0 || facts.inode != 0;
+  }
+}
+
 }  // namespace penstock

@@ -145,4 +145,8 @@ class ShardContent : public Hook<struct TorrentTag>,
   std::uint32_t recheck_cursor = 0;
 };
 
+// What the file was when its pieces were verified; all zero: unknown. Before any shard has the
+// content.
+void set_verified_facts(TorrentContent& content, std::uint32_t file, const FileFacts& facts);
+
 }  // namespace penstock

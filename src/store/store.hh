@@ -71,12 +71,18 @@ struct BlockReady {
 // What the shard tells peers and the log.
 struct StoreEvent {
   enum class Kind : std::uint8_t {
-    piece_lost,       // piece, and the first file it touches
+    piece_lost,       // piece, cause, file, error
     piece_recovered,  // … is offered again
-    file_error,       // file, error; IoError::none: it is shorter than the torrent says
+    file_error,       // file, cause, error; IoError::none: it is shorter than the torrent says
     file_changed,     // file: another version of it was found; its pieces are verified anew
   };
+  enum class Cause : std::uint8_t {
+    wrong_bytes,  // file: the first one that the piece touches
+    unreadable,   // some of file can't be read: error
+    no_file,      // all of file can't be had: error; a file_error says so, too
+  };
   Kind kind = Kind::piece_lost;
+  Cause cause = Cause::wrong_bytes;
   TorrentContent* torrent = nullptr;
   PieceIndex piece;
   FileIndex file;

@@ -78,6 +78,7 @@ struct Store::Impl {
     return background_jobs[PoolShare::slot(content.content.pool)];
   }
   bool poll_event(StoreEvent& out);
+  void explain_loss(const ShardContent& content, StoreEvent& event) const;
   void tell_file(FileState& file);
 
   // --- I/O

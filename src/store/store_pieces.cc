@@ -292,6 +292,26 @@ bool Store::Impl::start_recheck_of(ShardContent& content) {
   return !rechecks.empty();
 }
 
+// Which of the piece's files it is, and what is wrong with it.
+void Store::Impl::explain_loss(const ShardContent& content, StoreEvent& event) const {
+  using Cause = StoreEvent::Cause;
+  if ((content.piece_flags[event.piece.value] & ShardContent::kLostByHash) != 0) return;
+  event.cause = Cause::unreadable;
+  const std::uint64_t end = content.content.blocks.piece_offset(event.piece) +
+                            content.content.blocks.piece_length(event.piece);
+  const auto count = static_cast<std::uint32_t>(content.content.files.size());
+  for (std::uint32_t i = event.file.value; i < count; ++i) {
+    if (content.content.files[i].offset >= end) return;
+    const FileState& file = content.files[i];
+    const bool gone = file.phase == FileState::Phase::failed;
+    if (!gone && !file.error_told) continue;
+    event.cause = gone ? Cause::no_file : Cause::unreadable;
+    event.file = FileIndex(i);
+    event.error = gone ? file.error : file.event_error;
+    return;
+  }
+}
+
 bool Store::Impl::poll_event(StoreEvent& out) {
   while (FileState* file = file_events.front()) {
     out = StoreEvent{};
@@ -306,6 +326,8 @@ bool Store::Impl::poll_event(StoreEvent& out) {
     if (file->event_failed) {
       file->event_failed = false;
       out.kind = StoreEvent::Kind::file_error;
+      out.cause = file->phase == FileState::Phase::failed ? StoreEvent::Cause::no_file
+                                                          : StoreEvent::Cause::unreadable;
       out.error = file->event_error;
       return true;
     }
@@ -324,6 +346,7 @@ bool Store::Impl::poll_event(StoreEvent& out) {
       out.torrent = &content->content;
       out.piece = piece;
       out.file = FileIndex(out.torrent->file_at(out.torrent->blocks.piece_offset(piece)));
+      if (out.kind == StoreEvent::Kind::piece_lost) explain_loss(*content, out);
       return true;
     }
     piece_events.remove(content);

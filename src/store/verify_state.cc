@@ -175,11 +175,7 @@ Result<std::uint32_t> apply_verify_state(TorrentContent& content, const WireInfo
     facts.inode = reader.u64();
     facts.device = reader.u64();
     known[i] = facts.size != 0 || facts.inode != 0;
-    content.verified_facts[i] = facts;
-    for (const ShardContentPtr& shard : content.shard_state) {
-      shard->files[i].facts = facts;
-      shard->files[i].facts_known = known[i];
-    }
+    set_verified_facts(content, i, facts);
   }
   Reader checksums(bitmap.data() + bitmap.size());
   std::uint32_t verified = 0;

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """penstock seed as a user starts it: torrents made and kept, mistakes, reports."""
+import fcntl
 import json
 import os
 import resource
@@ -12,22 +13,37 @@ import json_schema
 from support import PENSTOCK, Case, noise
 
 
+def fill_pipes():
+    """Pipes with all the pages that this user's may have: new ones of his get two."""
+    with open("/proc/sys/fs/pipe-user-pages-soft", encoding="utf-8") as file:
+        pages = int(file.read())
+    ends = []
+    while pages > 0:
+        ends += os.pipe()
+        try:
+            pages -= fcntl.fcntl(ends[-1], fcntl.F_SETPIPE_SZ, 1 << 20) // 4096
+        except PermissionError:
+            break
+    return ends
+
+
 class Seed(Case):
-    def seed(self, *arguments, until="listening", limit=None):
+    def seed(self, *arguments, until="listening", limit=None, wrap=()):
         """Runs until the event was reported, then stops it: its objects and stderr."""
         def set_limit():
             if limit is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, 64), limit))
 
         process = subprocess.Popen(
-            [PENSTOCK, "seed", "--state", "state", "--listen", "127.0.0.1:0", "--cache", "16MiB",
+            [*wrap, PENSTOCK, "seed", "--state", "state", "--listen", "127.0.0.1:0", "--cache", "16MiB",
              "--json", *arguments], cwd=self.folder, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, preexec_fn=set_limit)
         out = ""
         for line in process.stdout:
             out += line
-            if json.loads(line).get("event") == until:
-                self.while_it_runs(json.loads(line))
+            event = json.loads(line)
+            if until(event) if callable(until) else event.get("event") == until:
+                self.while_it_runs(event)
                 process.send_signal(signal.SIGINT)
         err = process.communicate(timeout=20)[1]
         self.assertEqual(process.returncode, 0, err)
@@ -73,6 +89,46 @@ class Seed(Case):
         self.assertEqual((objects[0]["files"], objects[0]["files_lacking"]), (9, 0))
         self.assertNotIn("\033", err)
         self.assertIn("magnet:?xt=urn:btih:" + objects[0]["info_hash"], err)
+
+    def test_verified_pieces_are_counted_whoever_hashed_them(self):
+        self.data_set("data/set")
+        self.run_ok("create", "data/set", "--piece-size", "16KiB", "-o", "t.torrent")
+        pieces = self.run_json("verify", "t.torrent", "--data", "data")[-1]["pieces"]
+
+        def all_there(event):
+            return event.get("pieces_verified") == pieces
+
+        arguments = "t.torrent", "--data", "data"
+        objects, _ = self.seed(*arguments, "--verify", "full", until=all_there)
+        self.assertEqual(objects[-1]["pieces_lost"], 0)
+        # A later run knows it from the state directory.
+        objects, _ = self.seed(*arguments, until="status")
+        self.assertEqual(objects[-1]["pieces_verified"], pieces)
+        # One piece is wrong now.
+        with open(self.path("data/set/a/one"), "r+b") as file:
+            file.seek(40_000)
+            file.write(b"no such bytes")
+        objects, err = self.seed(*arguments, "--verify", "full",
+                                 until=lambda event: event.get("pieces_lost"))
+        self.assertEqual(objects[-1]["pieces_verified"], pieces - 1)
+        self.assertIn(f"set: 1 of {pieces} pieces are bad or missing", err)
+
+    def test_what_sends_nothing_by_reference_says_so_once(self):
+        self.data_set("data/set")
+        self.run_ok("create", "data/set", "-o", "t.torrent")
+        arguments = "t.torrent", "--data", "data", "--shards", "2"
+        _, err = self.seed(*arguments, until="status")
+        self.assertNotIn("copied", err)
+        wrap = ()
+        if os.geteuid() == 0:  # whom no limit of pipes stops
+            wrap = "setpriv", "--bounding-set=-sys_resource,-sys_admin"
+        pipes = fill_pipes()
+        try:
+            _, err = self.seed(*arguments, until="status", wrap=wrap)
+        finally:
+            for end in pipes:
+                os.close(end)
+        self.assertEqual(err.count("content is copied to the sockets"), 1, err)
 
     def test_logs_do_not_go_where_the_report_goes(self):
         self.write("data/set/file", noise(100_000))

@@ -237,6 +237,12 @@ TEST(StoreFault, ErrorsNameFileAndPiece) {
   EXPECT_EQ(world.events[0].error, IoError::forbidden);
   // Pieces 3 … 9 touch the file: none of them is offered.
   EXPECT_EQ(world.count(StoreEvent::Kind::piece_lost), 7u);
+  // Piece 3 begins in the file before.
+  for (const StoreEvent& event : world.events) {
+    EXPECT_EQ(event.file, FileIndex(1));
+    EXPECT_EQ(event.error, IoError::forbidden);
+    EXPECT_EQ(event.cause, StoreEvent::Cause::no_file);
+  }
   EXPECT_FALSE(torrent.content->pieces->offered(PieceIndex(3)));
   EXPECT_TRUE(torrent.content->pieces->offered(PieceIndex(2)));
   world.events.clear();
@@ -258,6 +264,8 @@ TEST(StoreFault, ThreeBadPiecesLaterRepaired) {
     lost += world.fetch(torrent, PieceIndex(i), 0, 1000).status == WantStatus::lost;
   EXPECT_EQ(lost, 3u);
   EXPECT_EQ(world.count(StoreEvent::Kind::piece_lost), 3u);
+  for (const StoreEvent& event : world.events)
+    EXPECT_EQ(event.cause, StoreEvent::Cause::wrong_bytes);
   bytes = torrent.file_bytes(0);
   world.disk.touch("t/0");
   // Nobody has to ask: they are proven in the background.

@@ -211,7 +211,7 @@ TEST_F(SendPathTest, MixedBatchesAreSplitIntoRuns) {
 TEST_F(SendPathTest, SwitchedOffItCopiesAll) {
   SendPath path({.splice = false}, counters_);
   EXPECT_FALSE(path.splices());
-  EXPECT_TRUE(path.splice_trouble().empty());
+  EXPECT_STREQ(path.splice_trouble(), "");
   const std::array parts{part(0, 300'000, Kind::hot_slab)};
   EXPECT_FALSE(path.send(sender_.get(), parts).exposed);
   EXPECT_EQ(counters_.vmsplice_calls, 0u);
