@@ -54,7 +54,11 @@ discovery::AnnounceSettings announce_settings(const Config& config) {
 }  // namespace
 
 Appliance::Appliance(const Config& config, EngineApi& engine)
-    : config_(config), engine_(engine), view_(engine), cache_limit_(config.cache_size) {
+    : config_(config),
+      engine_(engine),
+      view_(engine),
+      cache_limit_(config.cache_size),
+      peers_at_start_(config.limits_max_peers) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   start_time_s_ = std::chrono::duration<double>(now).count();
 }
@@ -148,7 +152,8 @@ bool Appliance::reload(const tl::expected<LoadedConfig, ConfigErrors>& loaded) {
     return refuse();
   }
   for (const ConfigChange& change : changes) {
-    if (change.restart) {
+    const bool beyond = change.key == "limits.max_peers" && next.limits_max_peers > peers_at_start_;
+    if (change.restart || beyond) {
       spdlog::warn("reload: {} changed, which takes a restart", change.key);
     } else {
       spdlog::info("reload: {} changed", change.key);

@@ -50,6 +50,7 @@ class Appliance final : private LibraryListener {
   EngineView view_;
   double start_time_s_ = 0;
   std::uint64_t cache_limit_ = 0;
+  std::uint64_t peers_at_start_ = 0;  // what the shards have memory for
   std::atomic<std::uint64_t> reloads_good_{0};
   std::atomic<std::uint64_t> reloads_bad_{0};
   std::atomic<bool> last_reload_good_{true};

@@ -370,8 +370,11 @@ constexpr std::array kKeys{
     key<Rate<&Config::limits_upload_per_torrent>>(
         "limits", "upload_per_torrent",
         "Uploads of each torrent; a [[watch]] may say less for its own.", kRunning),
-    key<Count<&Config::limits_max_peers, 1, 1'000'000>>("limits", "max_peers",
-                                                        "Connections in all.", kRunning),
+    key<Count<&Config::limits_max_peers, 1, 1'000'000>>(
+        "limits", "max_peers",
+        "Connections in all; more than at the start takes a "
+        "restart.",
+        kRunning),
     key<Count<&Config::limits_max_peers_per_ip, 0, 1'000'000>>(
         "limits", "max_peers_per_ip", "Connections from one address; 0: no limit.", kRunning),
 

@@ -402,6 +402,12 @@ def test_reload(options, folder):
     Deadline(2).wait_until(lambda: "b" in appliance.torrents(), "the new folder to be watched")
     reload("", "good")
     Deadline(2).wait_until(lambda: list(appliance.torrents()) == ["a"], "it to be left again")
+
+    # Lower holds at once; there is memory for as many as there were at the start.
+    reload("[limits]\nmax_peers = 7\n", "good")
+    check("limits.max_peers changed\n" in appliance.log(), "a lower limit wants a restart")
+    reload("[limits]\nmax_peers = 100000\n", "good")
+    check("limits.max_peers changed, which takes a restart" in appliance.log(), "restart not said")
     appliance.stop()
 
 
