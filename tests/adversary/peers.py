@@ -206,7 +206,8 @@ class Crowd:
     def source(self):
         """An address of its own for each, none of them .0 or .255."""
         self._address += 1
-        return f"127.{64 + self._address // 62500 % 64}.{self._address // 250 % 250}.{1 + self._address % 250}"
+        rest, last = divmod(self._address, 250)
+        return f"127.{64 + rest // 250 % 64}.{rest % 250}.{1 + last}"
 
     def open(self, kind):
         peer = kind(self, self.source())

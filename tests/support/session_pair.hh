@@ -136,6 +136,7 @@ class SessionPair {
     const std::size_t size = std::min(most, pipe.size());
     std::vector<std::byte> bytes(pipe.begin(), pipe.begin() + static_cast<std::ptrdiff_t>(size));
     pipe.erase(pipe.begin(), pipe.begin() + static_cast<std::ptrdiff_t>(size));
+    if (&session == &seed_) crossed_ -= std::min(crossed_, size);
     session.on_data(now_, bytes);
     poll(session);
   }
@@ -212,6 +213,11 @@ class SessionPair {
     poll(leech_);
   }
 
+  // The leecher knows of the last UNCHOKE, and what it asked for before the last CHOKE has come or
+  // never will: turns are long, and without BEP 6 the seed has room for one such crossing.
+  [[nodiscard]] bool choke_arrived() const {
+    return crossed_ == 0 && !leech_.peer_choking() && leech_.handshaken();
+  }
   // What a seed's shard may decide at any time.
   void shard_choice() {
     const PieceIndex piece(choose_(7));
@@ -221,7 +227,7 @@ class SessionPair {
         seed_.set_choked(now_, false);
         break;
       case 2: {
-        if (seed_.choked()) break;
+        if (seed_.choked() || (!seed_.fast() && !choke_arrived())) break;
         seed_.set_choked(now_, true);
         // What has not begun is not sent.
         while (window_.size() > (sending_left_ > 0 ? 1u : 0u)) {
@@ -275,6 +281,8 @@ class SessionPair {
       if (e.kind == Kind::info_hash) {
         ASSERT(content_.torrent.answers_to(e.info_hash));
         session.accept_torrent(now_, &content_.torrent);
+      } else if (e.kind == Kind::choked) {
+        crossed_ = to_seed_.size();
       } else if (e.kind == Kind::cancel) {
         on_cancel(e.request);
       } else if (e.kind == Kind::rejected) {
@@ -309,6 +317,7 @@ class SessionPair {
   Session seed_, leech_;
   Instant now_{1'000'000'000};
   Pipe to_seed_, to_leech_;
+  std::size_t crossed_ = 0;  // of to_seed_, bytes that were sent before the last CHOKE arrived
   std::deque<Request> window_;
   std::uint32_t sending_left_ = 0;  // bytes of the window's front
   std::map<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>, std::uint32_t> open_;

@@ -224,5 +224,17 @@ TEST(Leech, AManyRequestsGoOutInAnySizeOfSend) {
   }
 }
 
+// Without BEP 6 a cancelled request makes room at once: were new ones told first, and again and
+// again, the seed would have more of them than it advertised.
+TEST(Leech, WhatIsCancelledIsToldBeforeWhatIsAskedForInstead) {
+  Rig rig;
+  rig.start_leech({});
+  ASSERT_TRUE(rig.session.request(rig.now, {PieceIndex(0), 0, 10}));
+  EXPECT_EQ(rig.sent(), "request 0 0 10");
+  rig.session.cancel(rig.now, {PieceIndex(0), 0, 10});
+  ASSERT_TRUE(rig.session.request(rig.now, {PieceIndex(1), 0, 10}));
+  EXPECT_EQ(rig.sent(), "cancel 0 0 10, request 1 0 10");
+}
+
 }  // namespace
 }  // namespace penstock::test
