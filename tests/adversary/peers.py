@@ -54,7 +54,7 @@ class Peer:
     """
 
     reason = None
-    patience = 5.0  # seconds in which the seed must have ended it
+    patience = 15.0  # seconds in which the seed must have ended it
     hello = b""
     speech = b""
     endless = False
@@ -286,16 +286,16 @@ def kinds_for(torrent):
     class HalfOpen(Peer):
         """Connects, and says nothing."""
 
-        reason, patience = "handshake_timeout", 13.0
+        reason, patience = "handshake_timeout", 25.0
 
     class SlowHandshake(Peer):
         """Never comes to its end."""
 
-        reason, patience = "handshake_timeout", 13.0
+        reason, patience = "handshake_timeout", 25.0
         hello, drip = handshake(), 0.4
 
     class NoPeerId(Peer):
-        reason, patience = "handshake_timeout", 13.0
+        reason, patience = "handshake_timeout", 25.0
         hello = handshake()[:48]
 
     class OutOfRange(Peer):

@@ -39,12 +39,14 @@ class Seed(Case):
              "--json", *arguments], cwd=self.folder, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, preexec_fn=set_limit)
         out = ""
+        stopped = False  # a second SIGINT would interrupt the stop
         for line in process.stdout:
             out += line
             event = json.loads(line)
-            if until(event) if callable(until) else event.get("event") == until:
+            if not stopped and (until(event) if callable(until) else event.get("event") == until):
                 self.while_it_runs(event)
                 process.send_signal(signal.SIGINT)
+                stopped = True
         err = process.communicate(timeout=20)[1]
         self.assertEqual(process.returncode, 0, err)
         return json_schema.check_lines("seed", out), err
