@@ -129,10 +129,13 @@ void PosixStorage::begin(std::uint32_t index) {
       if (file == nullptr) return finish(index, IoError::stale);
       ASSERT(op.asked.segment_count > 0 && op.asked.segment_count <= kReadSegmentsMax);
       ASSERT(op.asked.offset % kPageSize == 0);
+      std::uint64_t renewed = 0;
       for (std::size_t i = 0; i < op.asked.segment_count; ++i) {
         ASSERT(op.asked.segments[i].length % kPageSize == 0);
-        if (op.asked.segments[i].renew) ++counters_.renewals;
+        renewed += op.asked.segments[i].renew ? 1 : 0;
       }
+      counters_.renewals += renewed;
+      if (renewed > 0) counters_.calls += host::renew_calls(options_.pages);
       ++file->reads;
       ++counters_.reads;
       ++counters_.calls;
@@ -153,7 +156,7 @@ void PosixStorage::begin(std::uint32_t index) {
     }
     case StorageOp::Kind::renew:
       counters_.renewals += op.asked.segment_count;
-      ++counters_.calls;
+      counters_.calls += host::renew_calls(options_.pages);
       return finish(index, host::renew_segments(op.asked, true, options_.pages)
                                ? IoError::none
                                : IoError::exhausted);

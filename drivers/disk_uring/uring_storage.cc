@@ -112,7 +112,7 @@ void UringStorage::begin(std::uint32_t index) {
         renewed += op.asked.segments[i].renew ? 1 : 0;
       }
       counters_.renewals += renewed;
-      counters_.other_calls += renewed > 0 ? 1 : 0;  // neighbours go in one call
+      if (renewed > 0) counters_.other_calls += host::renew_calls(options_.pages);
       if (!host::renew_segments(op.asked, false, options_.pages))
         return finish(index, IoError::exhausted);
       ++file->reads;
@@ -136,7 +136,7 @@ void UringStorage::begin(std::uint32_t index) {
     }
     case StorageOp::Kind::renew:
       counters_.renewals += op.asked.segment_count;
-      ++counters_.other_calls;
+      counters_.other_calls += host::renew_calls(options_.pages);
       return finish(index, host::renew_segments(op.asked, true, options_.pages)
                                ? IoError::none
                                : IoError::exhausted);

@@ -56,5 +56,9 @@ void stop_direct(int fd);
 // (StorageOp::Segment::renew), or of all. Whoever refers to the old pages keeps them. False when
 // the kernel refuses: then they must not be written to. pages: what the memory was mapped with.
 [[nodiscard]] bool renew_segments(const StorageOp& op, bool all, PageChoice pages);
+// System calls that it makes for segments that are neighbours in memory.
+constexpr std::uint64_t renew_calls(PageChoice pages) {
+  return pages == PageChoice::huge ? 2 : 1;
+}
 
 }  // namespace penstock::host
