@@ -188,7 +188,19 @@ std::size_t SendPath::add(Fill& fill, const SendPart& part, std::size_t skip) {
     fill.header_bytes += length;
     data = copy;
   } else {
+    // What goes on where the last part ended is one run of pages with it.
     const std::size_t room = pipe_pages_ - fill.pages;
+    if (fill.count > 0 && fill.end() == data) {
+      iovec& last = fill.iov[fill.count - 1];
+      const auto* const begin = static_cast<const std::byte*>(last.iov_base);
+      const std::size_t before = pages_of(begin, last.iov_len);
+      if (pages_of(begin, last.iov_len + length) - before <= room) {
+        last.iov_len += length;
+        fill.pages += pages_of(begin, last.iov_len) - before;
+        fill.bytes += length;
+        return length;
+      }
+    }
     if (room == 0) return 0;
     if (pages_of(data, length) > room) {
       length = room * kPageSize - reinterpret_cast<std::uintptr_t>(data) % kPageSize;

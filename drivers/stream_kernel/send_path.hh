@@ -64,6 +64,12 @@ class SendPath {
     std::size_t bytes = 0;
     std::size_t pages = 0;
     std::size_t header_bytes = 0;
+
+    // Where the last part ends; there is one.
+    [[nodiscard]] const std::byte* end() const {
+      const iovec& last = iov[count - 1];
+      return static_cast<const std::byte*>(last.iov_base) + last.iov_len;
+    }
   };
 
   [[nodiscard]] Run next_run(std::span<const SendPart> parts, std::size_t begin) const;

@@ -185,6 +185,8 @@ Result<void> Engine::start_shards() {
     runner.session_limits.peer_id = peer_id;
     runner.store_limits.shard = runner.id;
     runner.store_limits.policy = options_.cache_policy;
+    // What is copied anyway gains nothing by it.
+    if (!capabilities_.splice) runner.store_limits.frame_after = 0;
     runner.io.capabilities = capabilities_;
     runner.io.direct = options_.io_direct;
     runner.io.pages = pages;

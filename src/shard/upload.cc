@@ -58,23 +58,33 @@ struct Shard::Batch {
     auto& header = headers[slot_count];
     slots[slot_count++] = &slot;
     std::uint32_t skip = slot.sent;
-    if (skip < kPieceHeaderSize) {
+    const Block& block = slot.block;
+    const std::uint32_t in_front = block.framed ? kPieceHeaderSize : 0;
+    if (block.framed) {
+      // The header comes with the first part.
+    } else if (skip < kPieceHeaderSize) {
       header = wire::encode_piece_header(slot.piece, slot.begin, slot.length);
       add(header.data() + skip, kPieceHeaderSize - skip, SendPart::Kind::small);
       skip = 0;
     } else {
       skip -= kPieceHeaderSize;
     }
-    for (std::uint32_t i = 0; i < slot.block.part_count; ++i) {
-      const BlockPart& part = slot.block.parts[i];
-      if (skip >= part.length) {
-        skip -= part.length;
+    for (std::uint32_t i = 0; i < block.part_count; ++i) {
+      const BlockPart& part = block.parts[i];
+      const std::uint32_t more = i == 0 ? in_front : 0;
+      const std::byte* const data = part.data - more;
+      const std::uint32_t length = part.length + more;
+      if (skip >= length) {
+        skip -= length;
         continue;
       }
-      add(part.data + skip, part.length - skip,
-          part.hot ? SendPart::Kind::hot_slab : SendPart::Kind::slab);
+      add(data + skip, length - skip, kind_of(part));
       skip = 0;
     }
+  }
+  static SendPart::Kind kind_of(const BlockPart& part) {
+    if (part.tail) return SendPart::Kind::small;
+    return part.hot ? SendPart::Kind::hot_slab : SendPart::Kind::slab;
   }
   [[nodiscard]] bool has_room() const { return part_count + kPartsPerBlockMax <= parts.size(); }
 };

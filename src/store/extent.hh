@@ -8,6 +8,7 @@
 #include "base/assert.hh"
 #include "store/intrusive_list.hh"
 #include "store/storage.hh"
+#include "wire/peer_wire.hh"
 
 namespace penstock {
 
@@ -16,6 +17,7 @@ struct WaitLink;
 
 inline constexpr std::uint32_t kPagesPerExtent = kExtentSize / kPageSize;
 static_assert(kPagesPerExtent == 16, "page masks are 16 bits");
+inline constexpr std::uint16_t kAllPages = 0xffff;
 
 // The pages that bytes [begin, begin + length) of an extent lie in; length > 0.
 constexpr std::uint16_t page_mask(std::uint32_t begin, std::uint32_t length) {
@@ -23,6 +25,12 @@ constexpr std::uint16_t page_mask(std::uint32_t begin, std::uint32_t length) {
   const std::uint32_t last = (begin + length - 1) / kPageSize;
   return static_cast<std::uint16_t>((0xffffu << first) & (0xffffu >> (15 - last)));
 }
+
+// A framed extent holds its bytes as they go to a peer: in front of each block that begins in it
+// stands the header of the PIECE message (BEP 3) that the block is sent in. What doesn't fit into
+// the slab for that is kept beside it.
+inline constexpr std::uint32_t kFrameHeaderSize = wire::kPieceHeaderSize;
+inline constexpr std::uint32_t kFrameTailSize = kExtentSize / kBlockSize * kFrameHeaderSize;
 
 enum class SlabUse : std::uint8_t { free, extent, zero, scratch, bounce };
 enum class EvictionQueue : std::uint8_t { none, small, main };
@@ -45,6 +53,8 @@ struct alignas(64) ExtentHot {
   SlabUse use = SlabUse::free;
   EvictionQueue queue = EvictionQueue::none;
   bool orphan = false;
+  bool framed = false;
+  std::uint16_t first_start = 0;  // framed: where the first block that begins in it does, bytes
 };
 
 struct Extent : ExtentHot, Hook<struct QueueTag>, Hook<struct ExtentOfTag>, Hook<struct ReadTag> {
@@ -73,6 +83,12 @@ struct Extent : ExtentHot, Hook<struct QueueTag>, Hook<struct ExtentOfTag>, Hook
     const std::uint64_t low = first - first_block;
     const std::uint64_t high = last - first_block;
     return high > 31 ? 0 : (~0u << low) & (~0u >> (31 - high));
+  }
+  // Where byte `begin` of a framed extent lies, from the begin of its slab; its own block's header
+  // stands before it.
+  [[nodiscard]] std::uint32_t framed_at(std::uint32_t begin) const {
+    if (begin < first_start) return begin;
+    return begin + ((begin - first_start) / kBlockSize + 1) * kFrameHeaderSize;
   }
   void set_checked(std::uint64_t block) {
     if (block - first_block < 32) checked |= 1u << (block - first_block);

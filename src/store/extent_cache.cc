@@ -5,6 +5,9 @@ namespace penstock {
 ExtentCache::ExtentCache(Arena arena, const StoreLimits& limits, StoreCounters& counters)
     : pool_(arena),
       extents_(std::make_unique<Extent[]>(arena.slab_count())),
+      // Not touched before they are used: no memory for extents that never are.
+      tails_(std::make_unique_for_overwrite<std::array<std::byte, kFrameTailSize>[]>(
+          arena.slab_count())),
       table_(arena.slab_count()),
       eviction_(limits.policy, arena.slab_count()),
       counters_(counters),
@@ -20,6 +23,35 @@ bool ExtentCache::try_reserve(std::uint32_t& index) {
 
 Extent* ExtentCache::create(ShardContent& owner, std::uint32_t region, std::uint64_t key,
                             std::uint64_t offset) {
+  Extent* extent = take_slab(owner, region, key, offset);
+  if (extent != nullptr) table_.insert(key, index_of(*extent));
+  return extent;
+}
+
+Extent* ExtentCache::create_twin(Extent& of) {
+  hold(of);  // not evicted for its own sake
+  Extent* twin = take_slab(*of.owner, of.region, of.key, of.offset);
+  unhold(of);
+  if (twin != nullptr) twin->orphan = true;
+  return twin;
+}
+
+void ExtentCache::replace(Extent& of, Extent& twin) {
+  DCHECK(twin.orphan && twin.key == of.key && find(of.key) == &of);
+  twin.valid = of.valid;
+  twin.checked = of.checked;
+  twin.touched = of.touched;
+  twin.hits = of.hits;
+  twin.frequency = of.frequency;
+  orphan(of);
+  twin.orphan = false;
+  table_.insert(twin.key, index_of(twin));
+  unhold(twin);
+}
+
+// An extent of no valid page, held once, in no table.
+Extent* ExtentCache::take_slab(ShardContent& owner, std::uint32_t region, std::uint64_t key,
+                               std::uint64_t offset) {
   SlabIndex slab;
   if (!pool_.try_take(slab)) {
     Extent* victim = eviction_.victim();
@@ -42,7 +74,6 @@ Extent* ExtentCache::create(ShardContent& owner, std::uint32_t region, std::uint
   extent.offset = offset;
   extent.owner = &owner;
   owner.extents.push_back(&extent);
-  table_.insert(key, slab.value);
   hold(extent);
   return &extent;
 }
@@ -55,7 +86,7 @@ void ExtentCache::free_extent(Extent& extent) {
   extent.checked = extent.touched = 0;
   extent.valid = extent.wanted = extent.flight = extent.failed = 0;
   extent.frequency = extent.hits = 0;
-  extent.orphan = extent.solo = false;
+  extent.orphan = extent.solo = extent.framed = false;
   extent.error = IoError::none;
   extent.use = SlabUse::free;
   pool_.give_back(SlabIndex(index_of(extent)));
@@ -125,6 +156,7 @@ void ExtentCache::validate() const {
     ASSERT(extent.io || (extent.wanted == 0 && extent.flight == 0));
     ASSERT(extent.holds > 0 || extent.pins > 0 || extent.queue != EvictionQueue::none);
     ASSERT(extent.waiters.size() + extent.io <= extent.holds);
+    ASSERT(!extent.framed || (!extent.io && extent.valid != 0));
   }
   ASSERT(held == held_.total());
   ASSERT(queued == eviction_.size());

@@ -19,7 +19,7 @@
 namespace penstock {
 
 // What is in StorageOp::token below the pointer: every operation names its own record.
-enum class OpTag : std::uint8_t { read, assembly, renew, open, check, close };
+enum class OpTag : std::uint8_t { read, assembly, renew, frame, open, check, close };
 inline constexpr std::uint64_t kOpTagMask = 7;
 
 template <class T>

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "store/block_checksum.hh"
+#include "store/block_runs.hh"
 
 namespace penstock {
 
@@ -232,14 +233,16 @@ void PieceVerifier::drop_window(JobRun& run) {
 void PieceVerifier::hash_block(JobRun& run, const SpanList& spans, std::uint32_t length) {
   const PieceJob& job = *run.job;
   TorrentContent& content = job.owner->content;
-  std::array<std::span<const std::byte>, kPartsMax> parts;
+  BlockRuns runs;
   for (std::uint32_t i = 0; i < spans.count; ++i) {
     const Span& span = spans.spans[i];
-    const std::byte* data =
-        span.zero ? zeros_ : cache_.data(*in_window(run, span.key)) + span.begin;
-    parts[i] = {data, span.length};
+    if (span.zero) {
+      runs.add(zeros_, span.length);
+    } else {
+      runs.add(cache_, *in_window(run, span.key), span);
+    }
   }
-  const auto used = std::span(parts).first(spans.count);
+  const auto used = runs.list();
   if (!content.v1_pieces.empty()) {
     for (const auto part : used)
       run.sha1.update(part);

@@ -20,6 +20,7 @@ Store::Impl::Impl(Arena arena, const StoreLimits& store_limits)
       scheduler(store_limits, cache, files, budget, counters),
       assembler(cache, files, budget, counters),
       demand(cache, scheduler, assembler),
+      framer(cache, counters),
       want_pool(std::make_unique<Want[]>(store_limits.wants_max)),
       wants_used(store_limits.wants_max) {
   ASSERT(arena.slab_count() >= kSlabsMin);

@@ -30,6 +30,9 @@ struct StoreLimits {
   std::uint32_t open_files_max = 4096;              // handles kept open
   std::uint32_t hash_bytes_per_cycle = 256 * 1024;  // bound of one do_work
   enum class Policy : std::uint8_t { s3fifo, lru } policy = Policy::s3fifo;
+  // Uses of an extent after which it is framed and sent by reference: as many as win back what the
+  // copy and the renewal of its pages cost. 0: never framed.
+  std::uint8_t frame_after = 8;
 };
 
 // One contiguous run of a block, in a pinned slab.
@@ -38,6 +41,7 @@ struct BlockPart {
   std::uint32_t length = 0;
   std::uint32_t entry = 0;  // the store's name for what is pinned
   bool hot = false;         // likely to be sent again: worth sending by reference
+  bool tail = false;        // a few bytes outside of the arena, to be sent as headers are
 };
 
 // A block in memory. Pinned until release(); at most 3 parts (more, over tiny files, are gathered
@@ -45,6 +49,8 @@ struct BlockPart {
 struct Block {
   std::array<BlockPart, 3> parts{};
   std::uint8_t part_count = 0;
+  // The wire::kPieceHeaderSize bytes in front of parts[0] are the header of its PIECE message.
+  bool framed = false;
 };
 
 struct BlockWant {
@@ -105,6 +111,7 @@ struct StoreCounters {
   std::uint64_t evictions = 0;
   std::uint64_t ghost_hits = 0;
   std::uint64_t gathered_blocks = 0;
+  std::uint64_t framed_extents = 0;
 };
 
 class Store {

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "store/framer.hh"
 #include "store/piece_verifier.hh"
 #include "store/store.hh"
 
@@ -42,6 +43,11 @@ struct Store::Impl {
   void free_want(Want& want);
   bool build_block(ShardContent& content, const BlockWant& want, const Want* links, Block& out);
   bool gather(const SpanList& spans, const Want* links, Block& out);
+  using ExtentList = std::array<Extent*, kPartsMax>;  // of a SpanList; nullptr for zeros
+  bool pin_parts(ShardContent& content, const BlockWant& want, const SpanList& spans,
+                 const ExtentList& extents, Block& out);
+  std::uint8_t hot_after(const ShardContent& content) const;
+  static bool is_framed(const BlockWant& want, const Span& first, const Extent* extent);
   Extent* extent_of(const Span& span, const Want* links);
   bool poll_ready(BlockReady& out);
   void release(const Block& block, bool exposed);
@@ -115,6 +121,7 @@ struct Store::Impl {
   ReadScheduler scheduler;
   Assembler assembler;
   PageDemand demand;
+  Framer framer;
   std::uint32_t zero_slab = 0;
   std::array<std::uint32_t, kScratchSlabs> scratch_slabs{};
   std::uint32_t scratch_free = 0;  // bit a unit of kBlockSize

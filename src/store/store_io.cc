@@ -11,7 +11,7 @@ bool Store::Impl::poll_io(StorageOp& out) {
   }
   // An assembly that goes on may need another file opened.
   return files.poll_io(out) || scheduler.poll_io(out) || assembler.poll_io(out) ||
-         files.poll_io(out);
+         framer.poll_io(out) || files.poll_io(out);
 }
 
 void Store::Impl::wake(Instant now, Extent& extent) {
@@ -74,6 +74,9 @@ void Store::Impl::on_completion(Instant now, const StorageCompletion& completion
     case OpTag::renew:
       assembler.on_renewed(now, *token_record<Assembly>(token), completion.error);
       break;
+    case OpTag::frame:
+      framer.on_renewed(*token_record<Framing>(token), completion.error);
+      break;
     case OpTag::open: {
       FileState& file = *token_record<FileState>(token);
       on_file_news(now, file, files.on_open(now, file, completion));
@@ -110,6 +113,7 @@ bool Store::Impl::do_work(Instant now) {
   more |= run_jobs(now);
   collect_assemblies(now);  // runs of padding are complete at once
   more |= start_recheck();
+  more |= framer.work();
   // Jobs that just ended answer their wants in the same cycle.
   if (!stalled.empty()) retry_stalled(now);
   for (ShardContent* content = forgetting.front(); content != nullptr;) {
@@ -123,7 +127,7 @@ bool Store::Impl::do_work(Instant now) {
 Instant Store::Impl::next_timeout() const {
   // What waits for memory or a job is tried again soon; releases and completions give both.
   constexpr Duration kRetry = Duration::milliseconds(1);
-  if (verifier->poked() || assembler.has_work()) return last_now;
+  if (verifier->poked() || assembler.has_work() || framer.has_work()) return last_now;
   const bool waits = !stalled.empty() || verifier->starved() || !forgetting.empty();
   const Instant retry = waits ? last_now + kRetry : Instant::never();
   return earlier(retry, earlier(files.next_timeout(), assembler.next_timeout()));
@@ -143,6 +147,7 @@ void Store::Impl::forget(ShardContent& content) {
   verifier->forget(content);
   files.forget(content);
   assembler.forget(content);
+  framer.forget(content);
   for (std::uint32_t i = 0; i < content.content.files.size(); ++i) {
     FileState& file = content.files[i];
     if (file.Hook<struct FileEventTag>::linked()) file_events.remove(&file);

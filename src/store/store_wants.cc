@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "store/block_checksum.hh"
+#include "store/block_runs.hh"
 #include "store/store_impl.hh"
 
 namespace penstock {
@@ -24,7 +25,7 @@ bool Store::Impl::try_hit(Instant now, ShardContent& content, const BlockWant& w
   SpanList spans;
   resolve(content, want.piece, content.content.blocks.piece_offset(want.piece) + want.begin,
           want.length, spans);
-  std::array<Extent*, kPartsMax> extents{};
+  ExtentList extents{};
   for (std::uint32_t i = 0; i < spans.count; ++i) {
     const Span& span = spans.spans[i];
     if (span.zero) continue;
@@ -34,26 +35,71 @@ bool Store::Impl::try_hit(Instant now, ShardContent& content, const BlockWant& w
     if (!extent->is_checked(blocks.first, blocks.last)) return false;
     extents[i] = extent;
   }
-  if (spans.count > out.parts.size()) return gather(spans, nullptr, out);
-  out.part_count = static_cast<std::uint8_t>(spans.count);
+  if (!pin_parts(content, want, spans, extents, out)) return gather(spans, nullptr, out);
   for (std::uint32_t i = 0; i < spans.count; ++i) {
     const Span& span = spans.spans[i];
-    Extent* extent = extents[i];
-    if (extent == nullptr) {
-      out.parts[i] = {cache.data(cache.at(zero_slab)), span.length, zero_slab, false};
-      continue;
-    }
-    ExtentCache::pin(*extent);
-    const BlockRange blocks = blocks_of(content.content, want.piece, span);
-    cache.on_hit(*extent, extent->touch_mask(blocks.first, blocks.last));
-    cache.fetch_ahead(*extent, span.begin);
+    if (span.zero) continue;
+    Extent& extent = *extents[i];
+    cache.fetch_ahead(extent, span.begin);
     const RegionState& region = content.regions[span.region];
-    const bool direct = region.kind == RegionKind::file;
-    if (direct) files.on_use(now, content.files[region.first_file]);
-    out.parts[i] = {cache.data(*extent) + span.begin, span.length, cache.index_of(*extent),
-                    direct && extent->hits >= 2};
+    if (region.kind != RegionKind::file) continue;
+    files.on_use(now, content.files[region.first_file]);
+    if (extent.hits == limits.frame_after && limits.frame_after != 0) framer.nominate(extent);
   }
   return true;
+}
+
+// Uses after which an extent that isn't framed is sent by reference. One that could be waits for
+// that, so that its slab, never exposed, needs no renewal and keeps its huge page.
+std::uint8_t Store::Impl::hot_after(const ShardContent& content) const {
+  constexpr std::uint8_t kHotAfter = 2;
+  const bool waits = limits.frame_after != 0 && Framer::may_frame(content.content);
+  return waits ? static_cast<std::uint8_t>(2 * limits.frame_after) : kHotAfter;
+}
+
+// The block, used and pinned. False: it has more parts than can be named.
+bool Store::Impl::pin_parts(ShardContent& content, const BlockWant& want, const SpanList& spans,
+                            const ExtentList& extents, Block& out) {
+  std::size_t count = 0;
+  for (std::uint32_t i = 0; i < spans.count; ++i) {
+    const Span& span = spans.spans[i];
+    if (span.zero) {
+      if (count == out.parts.size()) return false;
+      out.parts[count++] = {cache.data(cache.at(zero_slab)), span.length, zero_slab};
+      continue;
+    }
+    const Extent& extent = *extents[i];
+    const bool hot = content.regions[span.region].kind == RegionKind::file &&
+                     (extent.framed || extent.hits >= hot_after(content));
+    bool fits = true;
+    const std::byte* const slab = cache.data(extent);
+    cache.for_each_run(
+        extent, span.begin, span.length, [&](const std::byte* data, std::uint32_t length) {
+          fits &= count < out.parts.size();
+          if (!fits) return;
+          const bool tail = data < slab || data >= slab + kSlabSize;
+          out.parts[count++] = {data, length, cache.index_of(extent), hot && !tail, tail};
+        });
+    if (!fits) return false;
+  }
+  out.part_count = static_cast<std::uint8_t>(count);
+  out.framed = is_framed(want, spans.spans[0], extents[0]);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (out.parts[i].entry != zero_slab) ExtentCache::pin(cache.at(out.parts[i].entry));
+  }
+  for (std::uint32_t i = 0; i < spans.count; ++i) {
+    if (extents[i] == nullptr) continue;
+    const BlockRange blocks = blocks_of(content.content, want.piece, spans.spans[i]);
+    cache.on_hit(*extents[i], extents[i]->touch_mask(blocks.first, blocks.last));
+  }
+  return true;
+}
+
+// Whether the header of exactly this block stands in front of its first byte.
+bool Store::Impl::is_framed(const BlockWant& want, const Span& first, const Extent* extent) {
+  if (extent == nullptr || !extent->framed || want.begin % kBlockSize != 0) return false;
+  const std::uint32_t left = want.torrent->blocks.piece_length(want.piece) - want.begin;
+  return want.length == std::min(kBlockSize, left) && extent->framed_at(first.begin) < kExtentSize;
 }
 
 WantStatus Store::Impl::want(Instant now, const BlockWant& request, Block& out) {
@@ -237,23 +283,23 @@ Extent* Store::Impl::extent_of(const Span& span, const Want* links) {
 
 bool Store::Impl::prove_block(Want& want, std::uint64_t block, const SpanList& spans) {
   TorrentContent& content = want.owner->content;
-  std::array<std::span<const std::byte>, kPartsMax> parts;
-  std::array<Extent*, kPartsMax> extents{};
+  BlockRuns runs;
+  ExtentList extents{};
   bool checked = true;
   std::uint32_t length = 0;
   for (std::uint32_t i = 0; i < spans.count; ++i) {
     const Span& span = spans.spans[i];
     length += span.length;
     if (span.zero) {
-      parts[i] = {cache.data(cache.at(zero_slab)), span.length};
+      runs.add(cache.data(cache.at(zero_slab)), span.length);
       continue;
     }
     extents[i] = extent_of(span, &want);
-    parts[i] = {cache.data(*extents[i]) + span.begin, span.length};
+    runs.add(cache, *extents[i], span);
     checked &= extents[i]->is_checked(block, block);
   }
   if (checked) return true;
-  const std::uint32_t checksum = block_checksum(std::span(parts).first(spans.count));
+  const std::uint32_t checksum = block_checksum(runs.list());
   counters.bytes_checked += length;
   std::uint32_t& recorded = content.block_checksums[block];
   // Trusted: what is read first is taken as right.
@@ -332,13 +378,18 @@ bool Store::Impl::gather(const SpanList& spans, const Want* links, Block& out) {
     const Span& span = spans.spans[i];
     if (span.zero) {
       std::memset(to + length, 0, span.length);
-    } else {
-      std::memcpy(to + length, cache.data(*extent_of(span, links)) + span.begin, span.length);
+      length += span.length;
+      continue;
     }
-    length += span.length;
+    cache.for_each_run(*extent_of(span, links), span.begin, span.length,
+                       [&](const std::byte* data, std::uint32_t run) {
+                         std::memcpy(to + length, data, run);
+                         length += run;
+                       });
   }
   out.part_count = 1;
-  out.parts[0] = {to, length, slab, false};
+  out.framed = false;
+  out.parts[0] = {to, length, slab};
   ++counters.gathered_blocks;
   return true;
 }
@@ -349,23 +400,11 @@ bool Store::Impl::build_block(ShardContent& content, const BlockWant& want, cons
   SpanList spans;
   resolve(content, want.piece, content.content.blocks.piece_offset(want.piece) + want.begin,
           want.length, spans);
-  if (spans.count > out.parts.size()) return gather(spans, links, out);
-  out.part_count = static_cast<std::uint8_t>(spans.count);
+  ExtentList extents{};
   for (std::uint32_t i = 0; i < spans.count; ++i) {
-    const Span& span = spans.spans[i];
-    if (span.zero) {
-      out.parts[i] = {cache.data(cache.at(zero_slab)), span.length, zero_slab, false};
-      continue;
-    }
-    Extent* extent = extent_of(span, links);
-    ExtentCache::pin(*extent);
-    const BlockRange blocks = blocks_of(content.content, want.piece, span);
-    cache.on_hit(*extent, extent->touch_mask(blocks.first, blocks.last));
-    const bool direct = content.regions[span.region].kind == RegionKind::file;
-    out.parts[i] = {cache.data(*extent) + span.begin, span.length, cache.index_of(*extent),
-                    direct && extent->hits >= 2};
+    if (!spans.spans[i].zero) extents[i] = extent_of(spans.spans[i], links);
   }
-  return true;
+  return pin_parts(content, want, spans, extents, out) || gather(spans, links, out);
 }
 
 bool Store::Impl::poll_ready(BlockReady& out) {
@@ -398,7 +437,8 @@ void Store::Impl::release(const Block& block, bool exposed) {
       continue;
     }
     ASSERT(extent.use == SlabUse::extent);
-    if (exposed && part.hot) extent.exposed |= page_mask(offset, part.length);
+    if (exposed && part.hot)
+      extent.exposed |= extent.framed ? kAllPages : page_mask(offset, part.length);
     cache.unpin(extent);
   }
 }

@@ -375,6 +375,7 @@ TEST(StoreFault, ExposedPagesStayExposedWhenAReadFails) {
       SCOPED_TRACE("operation " + std::to_string(n));
       StoreLimits limits;
       limits.policy = StoreLimits::Policy::lru;
+      limits.frame_after = 0;
       StoreWorld world(20, limits);
       TestTorrent torrent =
           make_torrent(world.disk, "t", 65536, {{3 << 20}}, Hashes::v1, world.random);
@@ -389,14 +390,13 @@ TEST(StoreFault, ExposedPagesStayExposedWhenAReadFails) {
         if (i < 3) world.store->release(block, false);
       }
       ASSERT_TRUE(block.parts[0].hot);
-      for (std::uint32_t at = 0; at < kBlockSize; at += kPageSize)
-        world.disk.exposed_pages.insert(block.parts[0].data + at);
+      world.disk.expose(block.parts[0].data, kBlockSize);
       world.store->release(block, true);
       world.disk.fail_at = world.disk.submitted + n;
       world.disk.fail_error = error;
       for (std::uint32_t piece = 8; piece < 48; ++piece)
         world.fetch(torrent, PieceIndex(piece), 0, kBlockSize);
-      ASSERT_FALSE(world.disk.overwrote_exposed);
+      ASSERT_FALSE(world.disk.overwrote_exposed());
     }
   }
 }

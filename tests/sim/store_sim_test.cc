@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "test_torrent.hh"
+#include "wire/peer_wire.hh"
 
 namespace penstock {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 class Life {
  public:
   explicit Life(std::uint64_t seed)
-      : choice_(seed * 7919 + 1), world_(slabs(choice_), limits(choice_), seed) {
+      : choice_(seed * 7919 + 1), world_(slabs(choice_), limits(choice_, seed), seed) {
     world_.disk.shuffle = choice_.below(4) != 0;
     const std::uint64_t count = 1 + choice_.below(3);
     for (std::uint64_t i = 0; i < count; ++i)
@@ -32,8 +33,9 @@ class Life {
     EXPECT_TRUE(pending_.empty()) << pending_.size() << " wants were never answered";
     serve_all();
     forget_all();
-    EXPECT_FALSE(world_.disk.overwrote_exposed);
+    EXPECT_FALSE(world_.disk.overwrote_exposed());
   }
+  [[nodiscard]] std::uint64_t framed() const { return framed_; }
 
  private:
   struct Asked {
@@ -50,13 +52,14 @@ class Life {
   static std::uint32_t slabs(Random& random) {
     return static_cast<std::uint32_t>(16 + random.below(80));
   }
-  static StoreLimits limits(Random& random) {
+  static StoreLimits limits(Random& random, std::uint64_t seed) {
     StoreLimits limits;
     limits.wants_max = static_cast<std::uint32_t>(4 + random.below(200));
     limits.reads_in_flight_max = static_cast<std::uint32_t>(1 + random.below(32));
     limits.open_files_max = static_cast<std::uint32_t>(1 + random.below(20));
     limits.hash_bytes_per_cycle = static_cast<std::uint32_t>(random.below(256 * 1024));
     limits.policy = random.below(2) != 0 ? StoreLimits::Policy::lru : StoreLimits::Policy::s3fifo;
+    limits.frame_after = static_cast<std::uint8_t>(seed % 4);
     return limits;
   }
 
@@ -121,6 +124,10 @@ class Life {
               0)
         << "torrent " << asked.torrent << " piece " << asked.piece.value << " begin "
         << asked.begin;
+    if (!block.framed) return;
+    ++framed_;
+    const auto header = wire::encode_piece_header(asked.piece, asked.begin, asked.length);
+    ASSERT_EQ(std::memcmp(block.parts[0].data - header.size(), header.data(), header.size()), 0);
   }
 
   void ask() {
@@ -175,11 +182,9 @@ class Life {
     for (std::uint8_t p = 0; exposed && p < held.block.part_count; ++p) {
       const BlockPart& part = held.block.parts[p];
       if (!part.hot) continue;
-      const auto begin = reinterpret_cast<std::uintptr_t>(part.data) / kPageSize * kPageSize;
-      for (auto at = begin; at < reinterpret_cast<std::uintptr_t>(part.data) + part.length;
-           at += kPageSize) {
-        world_.disk.exposed_pages.insert(reinterpret_cast<const std::byte*>(at));
-      }
+      const std::uint32_t in_front =
+          held.block.framed && p == 0 ? std::uint32_t{wire::kPieceHeaderSize} : 0;
+      world_.disk.expose(part.data - in_front, part.length + in_front);
     }
     world_.store->release(held.block, exposed);
     held_[i] = held_.back();
@@ -381,6 +386,7 @@ class Life {
   Asked last_;
   std::uint64_t last_token_ = 0;
   bool trusting_ = false;
+  std::uint64_t framed_ = 0;  // blocks with their header in front of them
 };
 
 TEST(StoreSim, ManySeeds) {
@@ -389,12 +395,15 @@ TEST(StoreSim, ManySeeds) {
   if (const char* range = std::getenv("PENSTOCK_SIM_SEEDS"); range != nullptr) {
     ASSERT_EQ(std::sscanf(range, "%lu-%lu", &first, &last), 2);
   }
+  std::uint64_t framed = 0;
   for (unsigned long seed = first; seed <= last; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Life life(seed);
     life.run(3000);
+    framed += life.framed();
     if (HasFailure()) break;
   }
+  EXPECT_TRUE(framed > 0 || last - first < 10) << "no extent was ever framed";
 }
 
 // A verification that starved for memory was not tried again when a release made room.

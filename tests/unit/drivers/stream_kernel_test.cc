@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -206,6 +207,52 @@ TEST_F(SendPathTest, MixedBatchesAreSplitIntoRuns) {
   EXPECT_EQ(counters_.vmsplice_calls, 1u);
   EXPECT_EQ(counters_.bytes_spliced, 2u * 16397);
   expect(parts);
+}
+
+// Framed blocks: each part begins where the last one ends, with a tail now and then between them;
+// together they are one pipeful, exactly, or more.
+TEST_F(SendPathTest, PartsThatTouchAreOneRun) {
+  for (const std::uint32_t shift : {0u, 1u, 4083u}) {
+    SendPath path({.splice_bytes_min = 32 * 1024}, counters_);
+    std::vector<SendPart> parts;
+    std::uint32_t bytes = 0;
+    for (std::uint32_t i = 0; i < 40; ++i) {
+      parts.push_back(part(shift + i * 16397, 16397, Kind::hot_slab));
+      if (i % 4 == 3) parts.push_back(part(i, 52, Kind::small));
+      bytes += 16397 + (i % 4 == 3 ? 52 : 0);
+    }
+    const auto before = counters_.bytes_spliced;
+    std::vector<std::byte> got(bytes);
+    std::size_t sent = 0;
+    std::thread reader([&] {
+      EXPECT_EQ(::recv(receiver_.get(), got.data(), got.size(), MSG_WAITALL),
+                static_cast<ssize_t>(got.size()));
+    });
+    std::size_t first = 0;
+    while (first < parts.size()) {
+      std::size_t taken = path.send(sender_.get(), std::span(parts).subspan(first)).accepted;
+      sent += taken;
+      while (taken > 0) {
+        const auto here =
+            static_cast<std::uint32_t>(std::min<std::size_t>(taken, parts[first].length));
+        parts[first].data += here;
+        parts[first].length -= here;
+        taken -= here;
+        if (parts[first].length == 0) ++first;
+      }
+    }
+    reader.join();
+    EXPECT_EQ(sent, bytes);
+    EXPECT_GT(counters_.bytes_spliced, before + bytes / 2);
+    std::size_t at = 0;
+    for (std::uint32_t i = 0; i < 40; ++i) {
+      ASSERT_EQ(std::memcmp(got.data() + at, pages_ + shift + i * 16397, 16397), 0) << i;
+      at += 16397;
+      if (i % 4 != 3) continue;
+      ASSERT_EQ(std::memcmp(got.data() + at, pages_ + i, 52), 0) << i;
+      at += 52;
+    }
+  }
 }
 
 TEST_F(SendPathTest, SwitchedOffItCopiesAll) {

@@ -4,6 +4,7 @@
 #include "store/eviction.hh"
 #include "store/verify_state.hh"
 #include "test_torrent.hh"
+#include "wire/peer_wire.hh"
 
 namespace penstock {
 namespace {
@@ -156,6 +157,7 @@ TEST(StoreCache, PinnedBlocksStayAndAFullCacheIsBusy) {
 TEST(StoreCache, ExposedPagesAreRenewedBeforeTheyAreReadInto) {
   StoreLimits limits;
   limits.policy = StoreLimits::Policy::lru;  // else so popular an extent would stay
+  limits.frame_after = 0;
   StoreWorld world(20, limits);
   TestTorrent torrent =
       make_torrent(world.disk, "t", kPiece, {{8 << 20}}, Hashes::v1, world.random);
@@ -169,13 +171,128 @@ TEST(StoreCache, ExposedPagesAreRenewedBeforeTheyAreReadInto) {
     if (i < 3) world.store->release(block, false);
   }
   ASSERT_TRUE(block.parts[0].hot);
-  for (std::uint32_t at = 0; at < kBlockSize; at += kPageSize)
-    world.disk.exposed_pages.insert(block.parts[0].data + at);
+  world.disk.expose(block.parts[0].data, kBlockSize);
   world.store->release(block, true);
   for (std::uint32_t piece = 20; piece < 120; ++piece)
     ASSERT_EQ(world.fetch(torrent, PieceIndex(piece), 0, kBlockSize).status, WantStatus::ready);
-  EXPECT_FALSE(world.disk.overwrote_exposed);
+  EXPECT_FALSE(world.disk.overwrote_exposed());
   EXPECT_EQ(world.disk.renewed_pages, 4u);
+}
+
+// Uses every block `times` times, in order; what comes must be right, and framed where it says so.
+std::uint32_t use_all(StoreWorld& world, TestTorrent& torrent, int times) {
+  std::uint32_t framed = 0;
+  const BlockInfo& blocks = torrent.content->blocks;
+  for (int i = 0; i < times; ++i) {
+    for (PieceIndex piece(0); piece.value < blocks.piece_count();
+         piece = PieceIndex(piece.value + 1)) {
+      for (std::uint32_t begin = 0; begin < blocks.piece_length(piece); begin += kBlockSize) {
+        const std::uint32_t length = std::min(kBlockSize, blocks.piece_length(piece) - begin);
+        Block block;
+        if (world.store->want(world.now, {torrent.content.get(), piece, begin, length, 1}, block) !=
+            WantStatus::ready) {
+          world.pump();
+          world.answers.clear();
+          continue;
+        }
+        const auto bytes = StoreWorld::bytes_of(block);
+        EXPECT_EQ(bytes.size(), length);
+        EXPECT_EQ(std::memcmp(bytes.data(), torrent.at(piece, begin), length), 0);
+        if (block.framed) {
+          ++framed;
+          const auto header = wire::encode_piece_header(piece, begin, length);
+          EXPECT_EQ(std::memcmp(block.parts[0].data - header.size(), header.data(), header.size()),
+                    0);
+        }
+        world.store->release(block, false);
+        world.store->do_work(world.now);
+      }
+    }
+    world.pump();
+  }
+  return framed;
+}
+
+TEST(Framing, WhatIsUsedOftenIsKeptAsItIsSent) {
+  StoreLimits limits;
+  limits.frame_after = 10;  // four blocks an extent, and the first use of each doesn't count
+  StoreWorld world(64, limits);
+  TestTorrent torrent =
+      make_torrent(world.disk, "t", kPiece, {{2 << 20}}, Hashes::v1, world.random);
+  use_all(world, torrent, 3);
+  EXPECT_EQ(world.store->counters().framed_extents, 0u);
+  use_all(world, torrent, 1);
+  EXPECT_EQ(world.store->counters().framed_extents, 32u);
+  const std::uint64_t reads = world.disk.reads;
+  EXPECT_EQ(use_all(world, torrent, 2), 2 * 128u);
+  EXPECT_EQ(world.store->counters().framed_extents, 32u);
+  EXPECT_EQ(world.disk.reads, reads);
+}
+
+// Blocks that reach over files, end in the middle of extents and begin at any byte of them.
+TEST(Framing, HoldsForFilesOfAnyLength) {
+  StoreLimits limits;
+  limits.frame_after = 4;
+  for (const Hashes hashes : {Hashes::v1, Hashes::v2, Hashes::hybrid}) {
+    StoreWorld world(96, limits, 7);
+    TestTorrent torrent = make_torrent(
+        world.disk, "t", kPiece,
+        {{300'001}, {65'536}, {16'384 - 46}, {5}, {400'000}, {65'490}, {200'000}, {1'000'003}},
+        hashes, world.random);
+    verify_all(world, torrent);
+    use_all(world, torrent, 4);
+    EXPECT_GT(world.store->counters().framed_extents, 20u);
+    EXPECT_GT(use_all(world, torrent, 1), 60u);
+    // Any range, also one that begins and ends inside of blocks.
+    const std::uint64_t reads = world.disk.reads;
+    for (int i = 0; i < 2000; ++i) {
+      const PieceIndex piece(
+          static_cast<std::uint32_t>(world.random.below(torrent.content->blocks.piece_count())));
+      const std::uint32_t whole = torrent.content->blocks.piece_length(piece);
+      const auto begin = static_cast<std::uint32_t>(world.random.below(whole));
+      const auto length =
+          static_cast<std::uint32_t>(1 + world.random.below(std::min(kBlockSize, whole - begin)));
+      const auto answer = world.fetch(torrent, piece, begin, length);
+      ASSERT_EQ(answer.status, WantStatus::ready);
+      ASSERT_EQ(answer.bytes.size(), length);
+      ASSERT_EQ(std::memcmp(answer.bytes.data(), torrent.at(piece, begin), length), 0);
+    }
+    EXPECT_EQ(world.disk.reads, reads);
+  }
+}
+
+TEST(Framing, NeverWritesWhatTheKernelStillRefersTo) {
+  StoreLimits limits;
+  limits.frame_after = 4;
+  limits.policy = StoreLimits::Policy::lru;
+  StoreWorld world(24, limits);
+  TestTorrent torrent =
+      make_torrent(world.disk, "t", kPiece, {{8 << 20}}, Hashes::v1, world.random);
+  verify_all(world, torrent);
+  // A part at a time gets hot, is framed and goes out; its slabs are then others'.
+  for (std::uint32_t first = 0; first + 8 <= torrent.content->blocks.piece_count(); first += 8) {
+    for (int i = 0; i < 6; ++i) {
+      for (std::uint32_t block = 0; block < 32; ++block) {
+        const std::uint32_t at = first * kPiece + block * kBlockSize;
+        const BlockWant want{torrent.content.get(), PieceIndex(at / kPiece), at % kPiece,
+                             kBlockSize, 1};
+        Block out;
+        if (world.store->want(world.now, want, out) == WantStatus::ready) {
+          for (std::uint8_t p = 0; p < out.part_count; ++p) {
+            const std::uint32_t in_front = out.framed && p == 0 ? wire::kPieceHeaderSize : 0u;
+            if (out.parts[p].hot)
+              world.disk.expose(out.parts[p].data - in_front, out.parts[p].length + in_front);
+          }
+          world.store->release(out, true);
+        }
+        world.pump();
+        world.answers.clear();
+      }
+    }
+  }
+  EXPECT_GT(world.store->counters().framed_extents, 100u);
+  EXPECT_GT(world.disk.renewed_pages, 1000u);
+  EXPECT_FALSE(world.disk.overwrote_exposed());
 }
 
 TEST(Ghosts, RememberAsManyAsTheyShould) {

@@ -94,12 +94,25 @@ class TestDisk final : public Storage {
   std::uint64_t bytes_asked = 0;
   std::uint64_t renewed_pages = 0;
   std::size_t in_flight_max = 0;
-  // Pages that the "kernel" still refers to: writing one without renewing it is the bug that
-  // renew exists for.
-  std::set<const std::byte*> exposed_pages;
-  bool overwrote_exposed = false;
+  // Pages that the "kernel" still refers to, as they were: writing one without renewing it is the
+  // bug that renew exists for, whoever does it.
+  void expose(const std::byte* data, std::uint32_t length) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(data) / kPageSize * kPageSize;
+    for (auto at = begin; at < reinterpret_cast<std::uintptr_t>(data) + length; at += kPageSize) {
+      const auto* const page = reinterpret_cast<const std::byte*>(at);
+      exposed_pages_.emplace(page, std::vector<std::byte>(page, page + kPageSize));
+    }
+  }
+  [[nodiscard]] bool overwrote_exposed() const {
+    return overwrote_exposed_ || std::any_of(exposed_pages_.begin(), exposed_pages_.end(), changed);
+  }
 
  private:
+  using ExposedPages = std::map<const std::byte*, std::vector<std::byte>>;
+  static bool changed(const ExposedPages::value_type& page) {
+    return std::memcmp(page.first, page.second.data(), kPageSize) != 0;
+  }
+
   struct Pending {
     StorageOp op;
     IoError error;
@@ -120,12 +133,11 @@ class TestDisk final : public Storage {
       ASSERT(segment.length <= kSlabSize);
       ASSERT(reinterpret_cast<std::uintptr_t>(segment.data) % kPageSize == 0);
       for (std::uint32_t at = 0; at < segment.length; at += kPageSize) {
-        if (exposed_pages.erase(segment.data + at) == 0) continue;
-        if (segment.renew) {
-          ++renewed_pages;
-        } else {
-          overwrote_exposed = true;
-        }
+        const auto page = exposed_pages_.find(segment.data + at);
+        if (page == exposed_pages_.end()) continue;
+        overwrote_exposed_ |= !segment.renew || changed(*page);
+        renewed_pages += segment.renew;
+        exposed_pages_.erase(page);
       }
     }
   }
@@ -213,6 +225,8 @@ class TestDisk final : public Storage {
   std::uint64_t last_inode_ = 0;
   std::int64_t last_mtime_ = 0;
   std::size_t reads_in_flight_ = 0;
+  ExposedPages exposed_pages_;
+  bool overwrote_exposed_ = false;
 };
 
 }  // namespace penstock
