@@ -33,7 +33,7 @@ void Assembler::cancel(Extent& extent) {
   queue_.remove(&extent);
 }
 
-// A torrent whose disk hangs keeps at most half of them, a pool three quarters.
+// A torrent whose disk hangs keeps at most half of them, a pool what PoolShare says.
 bool Assembler::may_start(const Extent& extent) const {
   const ShardContent& owner = *extent.owner;
   return owner.assemblies < std::max(count_ / 2, 1u) && running_.room(owner.content.pool);

@@ -1,5 +1,6 @@
-// What each pool may use of something that all share: three quarters at most, so that a pool whose
-// disk hangs, with all its torrents, leaves something to the others.
+// What each pool may use of something that all share: three times what is left, and the last one
+// only if it has none. So one alone gets three quarters, the next three quarters of the rest: pools
+// whose disks hang, with all their torrents, leave something to the others.
 #pragma once
 
 #include <algorithm>
@@ -15,13 +16,14 @@ class PoolShare {
  public:
   static constexpr std::uint32_t kPools = 64;
 
-  explicit PoolShare(std::uint32_t total_max)
-      : total_max_(std::max(total_max, 1u)), pool_max_(std::max(total_max - total_max / 4, 1u)) {}
+  explicit PoolShare(std::uint32_t total_max) : total_max_(std::max(total_max, 1u)) {}
 
   // Pools beyond the table share its slots.
   static std::uint32_t slot(PoolIndex pool) { return pool.value % kPools; }
   [[nodiscard]] bool room(std::uint32_t pool_slot) const {
-    return total_ < total_max_ && by_pool_[pool_slot] < pool_max_;
+    const std::uint32_t own = by_pool_[pool_slot];
+    const std::uint32_t left = total_max_ - total_;
+    return own == 0 ? left > 0 : left > 1 && own < 3 * left;
   }
   [[nodiscard]] bool room(PoolIndex pool) const { return room(slot(pool)); }
   [[nodiscard]] bool full() const { return total_ >= total_max_; }
@@ -39,7 +41,6 @@ class PoolShare {
 
  private:
   const std::uint32_t total_max_;
-  const std::uint32_t pool_max_;
   std::uint32_t total_ = 0;
   std::array<std::uint32_t, kPools> by_pool_{};
 };

@@ -1,7 +1,7 @@
 // Turns wanted pages into reads: neighbours into one operation of up to 512 KiB, files and pools in
 // turn, and never more in flight than allowed.
 //
-// A disk or file that hangs must not stop the others: a pool has at most three quarters of the
+// A disk or file that hangs must not stop the others: a pool has at most its share of the
 // reads in flight, a file at most half.
 //
 // Wanted pages of packed extents go to the Assembler.

@@ -15,15 +15,16 @@ namespace penstock {
 inline constexpr std::size_t kPartsMax = 4;
 inline constexpr std::uint32_t kSpanRangeMax = 2 * kBlockSize;
 
-// A run of bytes inside one extent, or of padding.
+// A run of bytes inside one extent, or of padding. Not initialised: lists of them are made for
+// every block, and only resolve() fills one.
 struct Span {
-  std::uint64_t key = 0;
-  std::uint64_t first_byte = 0;  // in the piece space
-  std::uint64_t offset = 0;      // of the extent in its region
-  std::uint32_t region = 0;
-  std::uint32_t begin = 0;  // in the extent, bytes
-  std::uint32_t length = 0;
-  bool zero = false;
+  std::uint64_t key;
+  std::uint64_t first_byte;  // in the piece space
+  std::uint64_t offset;      // of the extent in its region
+  std::uint32_t region;
+  std::uint32_t begin;  // in the extent, bytes
+  std::uint32_t length;
+  bool zero;
 
   [[nodiscard]] std::uint16_t pages() const { return page_mask(begin, length); }
 };

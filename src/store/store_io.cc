@@ -127,9 +127,12 @@ bool Store::Impl::do_work(Instant now) {
 Instant Store::Impl::next_timeout() const {
   // What waits for memory or a job is tried again soon; releases and completions give both.
   constexpr Duration kRetry = Duration::milliseconds(1);
+  // Releases and completions end a torrent; a disk that hangs may hold it for long.
+  constexpr Duration kForgetRetry = Duration::milliseconds(10);
   if (verifier->poked() || assembler.has_work() || framer.has_work()) return last_now;
-  const bool waits = !stalled.empty() || verifier->starved() || !forgetting.empty();
-  const Instant retry = waits ? last_now + kRetry : Instant::never();
+  const bool waits = !stalled.empty() || verifier->starved();
+  Instant retry = waits ? last_now + kRetry : Instant::never();
+  if (!forgetting.empty()) retry = earlier(retry, last_now + kForgetRetry);
   return earlier(retry, earlier(files.next_timeout(), assembler.next_timeout()));
 }
 

@@ -428,17 +428,17 @@ void Store::Impl::release(const Block& block, bool exposed) {
     const BlockPart& part = block.parts[i];
     Extent& extent = cache.at(part.entry);
     if (extent.use == SlabUse::zero) continue;
-    const auto offset = static_cast<std::uint32_t>(part.data - cache.data(extent));
+    const auto offset = [&] { return static_cast<std::uint32_t>(part.data - cache.data(extent)); };
     if (extent.use == SlabUse::scratch) {
       const std::uint32_t slab = part.entry == scratch_slabs[0] ? 0 : 1;
-      const std::uint32_t unit = slab * kScratchPerSlab + offset / kBlockSize;
+      const std::uint32_t unit = slab * kScratchPerSlab + offset() / kBlockSize;
       ASSERT((scratch_free & (1u << unit)) == 0);
       scratch_free |= 1u << unit;
       continue;
     }
     ASSERT(extent.use == SlabUse::extent);
     if (exposed && part.hot)
-      extent.exposed |= extent.framed ? kAllPages : page_mask(offset, part.length);
+      extent.exposed |= extent.framed ? kAllPages : page_mask(offset(), part.length);
     cache.unpin(extent);
   }
 }

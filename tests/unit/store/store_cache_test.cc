@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "store/eviction.hh"
+#include "store/pool_share.hh"
 #include "store/verify_state.hh"
 #include "test_torrent.hh"
 #include "wire/peer_wire.hh"
@@ -293,6 +294,19 @@ TEST(Framing, NeverWritesWhatTheKernelStillRefersTo) {
   EXPECT_GT(world.store->counters().framed_extents, 100u);
   EXPECT_GT(world.disk.renewed_pages, 1000u);
   EXPECT_FALSE(world.disk.overwrote_exposed());
+}
+
+TEST(PoolShare, HangingPoolsAlwaysLeaveSomething) {
+  for (const std::uint32_t total : {8u, 32u, 256u}) {
+    PoolShare share(total);
+    for (std::uint32_t pool = 0; pool < 2; ++pool) {
+      while (share.room(PoolIndex(pool)))
+        share.begin(PoolIndex(pool));
+    }
+    EXPECT_EQ(share.of(PoolIndex(0)), total - total / 4);
+    EXPECT_GT(share.of(PoolIndex(1)), 0u);
+    EXPECT_TRUE(share.room(PoolIndex(2))) << total;
+  }
 }
 
 TEST(Ghosts, RememberAsManyAsTheyShould) {
