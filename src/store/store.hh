@@ -31,7 +31,7 @@ struct StoreLimits {
   std::uint32_t hash_bytes_per_cycle = 256 * 1024;  // bound of one do_work
   enum class Policy : std::uint8_t { s3fifo, lru } policy = Policy::s3fifo;
   // Uses of an extent after which it is framed and sent by reference: as many as win back what the
-  // copy and the renewal of its pages cost. 0: never framed.
+  // copy and the renewal of its pages cost. At most 127; 0: never.
   std::uint8_t frame_after = 8;
 };
 

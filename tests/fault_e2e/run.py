@@ -351,7 +351,7 @@ def run_hang(case, disk, mount, free, stuck):
 
     # Pieces 32 and 33 can't be read any more.
     disk.bad["stuck/a"] = (33 * PIECE - 4096, 33 * PIECE + 4096)
-    # Dozens of times over: both are asked for, and read, however long the cache kept them.
+    # Twenty times over: both are asked for, and read, however long the cache kept them.
     again = Leech(case, kept["stuck"], 4, rate="60MiB/s")
     others = Leech(case, free, 4)
     seed.wait_log("stuck: stuck/a can't be read: the device reports an error")

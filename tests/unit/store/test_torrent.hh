@@ -214,6 +214,18 @@ class StoreWorld {
     answers.erase(found);
     return answer;
   }
+  // Fetches any range that a peer may ask for: whether its bytes came.
+  bool serves_random_range(TestTorrent& torrent) {
+    const BlockInfo& blocks = torrent.content->blocks;
+    const PieceIndex piece(static_cast<std::uint32_t>(random.below(blocks.piece_count())));
+    const std::uint32_t whole = blocks.piece_length(piece);
+    const auto begin = static_cast<std::uint32_t>(random.below(whole));
+    const auto length =
+        static_cast<std::uint32_t>(1 + random.below(std::min(kBlockSize, whole - begin)));
+    const Answer answer = fetch(torrent, piece, begin, length);
+    return answer.status == WantStatus::ready && answer.bytes.size() == length &&
+           std::memcmp(answer.bytes.data(), torrent.at(piece, begin), length) == 0;
+  }
   [[nodiscard]] std::size_t count(StoreEvent::Kind kind) const {
     return static_cast<std::size_t>(std::count_if(
         events.begin(), events.end(), [kind](const StoreEvent& e) { return e.kind == kind; }));
