@@ -2,9 +2,10 @@
 //
 // Owner: the shard's runner; created, used and destroyed on the shard's thread (SINGLE_ISSUER), but
 // for wake(). Users attach a sink under a tag; a completion goes to the sink that its user_data
-// names. One wait() a cycle is the one io_uring_enter: it submits what was prepared, waits, and
-// hands the completions out in runs of the same tag. Users may prepare more while they are handed
-// completions; it goes out with the next wait().
+// names. One wait() a cycle is the one io_uring_enter (or a few, where the kernel posts few
+// completions in each): it submits what was prepared, waits, and hands the completions out in runs
+// of the same tag. Users may prepare more while they are handed completions; it goes out with the
+// next wait().
 #pragma once
 
 #include <array>
@@ -98,6 +99,7 @@ class Ring {
   Ring() = default;
   void listen_to_bell();
   void enter(const Wait& how);
+  void catch_up();
   std::size_t dispatch();
 
   io_uring ring_{};

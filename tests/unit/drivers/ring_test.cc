@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,6 +77,24 @@ TEST_F(RingTest, MoreThanTheCompletionQueueHoldsIsNotLost) {
   for (int turn = 0; turn < 50 && streams_.seen.size() < 500; ++turn)
     ring_->wait(Duration::milliseconds(100));
   EXPECT_EQ(streams_.seen.size(), 500u);
+}
+
+// However little of what has completed the kernel posts in one enter.
+TEST_F(RingTest, OneWaitHandsOutAllThatCompleted) {
+  constexpr std::uint64_t kBells = 50;
+  std::vector<host::Fd> bells;
+  for (std::uint64_t i = 0; i < kBells; ++i) {
+    bells.emplace_back(::eventfd(0, EFD_CLOEXEC));
+    io_uring_sqe* const sqe = ring_->try_prepare();
+    io_uring_prep_poll_add(sqe, bells.back().get(), POLLIN);
+    sqe->user_data = user_data(Tag::streams, i);
+  }
+  ring_->wait(Duration{});
+  EXPECT_EQ(streams_.seen.size(), 0u);
+  for (const host::Fd& bell : bells)
+    ASSERT_EQ(::eventfd_write(bell.get(), 1), 0);
+  ring_->wait(Duration::seconds(20));
+  EXPECT_EQ(streams_.seen.size(), kBells);
 }
 
 TEST_F(RingTest, WaitEndsAtItsTimeout) {
