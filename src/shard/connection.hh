@@ -67,6 +67,7 @@ struct Shard::Connection {
   std::uint32_t pending = 0;     // window slots that wait for the store
   Instant busy_until;   // its wants were too many for another shard: none goes there before
   Duration busy_pause;  // how long that was, the last time
+  std::uint8_t cycles_held = 0;  // that ready blocks have waited for others (upload.cc)
   bool live = false;
   bool writable = true;  // the last try_send took everything
 

@@ -39,6 +39,7 @@ void Shard::on_accepted(Instant now, const StreamEvent& event) {
   c.window = nullptr;
   c.uploaded = 0;
   c.pending = 0;
+  c.cycles_held = 0;
   c.busy_pause = Duration{};
   c.busy_until = Instant{};
   c.live = true;

@@ -11,6 +11,8 @@ namespace penstock {
 namespace {
 constexpr std::size_t kStreamEventBurst = 128;
 constexpr std::size_t kCompletionBurst = 128;
+// So many in a cycle: the disk has more to say than the shard has time for.
+constexpr std::size_t kCompletionsCrowded = 16;
 constexpr int kReadyBurst = 512;
 constexpr int kTimerBurst = 256;
 constexpr int kStoreEventBurst = 64;
@@ -117,6 +119,7 @@ bool Shard::take_completions(Instant now) {
     store_.on_completion(now, completion);
   }
   work_left_ |= count == completions.size();
+  disk_crowded_ = count >= kCompletionsCrowded;
   return count > 0;
 }
 

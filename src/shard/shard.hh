@@ -154,6 +154,7 @@ class Shard {
   };
   std::uint32_t quantum(Instant now, const Connection& c);
   [[nodiscard]] bool rate_limited(const Connection& c) const;
+  bool waits_for_others(Connection& c) const;
   Pumped pump(Instant now, Connection& c);
   bool refill(Instant now, Connection& c, std::uint32_t blocks);
   bool want_slot(Instant now, Connection& c, UploadSlot& slot);
@@ -211,7 +212,8 @@ class Shard {
   std::uint32_t active_count_ = 0;
   bool stopping_ = false;
   bool work_left_ = false;
-  bool stalled_ = false;     // something waits for room that no event announces
+  bool disk_crowded_ = false;  // this cycle brought many completions
+  bool stalled_ = false;       // something waits for room that no event announces
   bool words_wait_ = false;  // under the rate limit: a connection that waits for its turn may have
                              // control messages
   ShardCounters counters_;

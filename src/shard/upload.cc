@@ -34,6 +34,11 @@ constexpr std::uint32_t kPieceHeaderSize = wire::kPieceHeaderSize;
 constexpr std::uint64_t kTurnsPerSecond = 1000;
 // A home without room is asked again after kStallRetry, twice that, … at most this.
 constexpr Duration kBusyPauseMax = Duration::milliseconds(50);
+// A send of four blocks costs little more than one of a single block, here and at the peer, whose
+// next requests then come together, too. So while the disk keeps the shard busy, fewer blocks than
+// this wait for others of their connection, for at most so many cycles.
+constexpr std::uint32_t kBlocksWorthSending = 4;
+constexpr std::uint8_t kCyclesHeldMax = 8;
 
 }  // namespace
 
@@ -117,6 +122,7 @@ Shard::Pumped Shard::pump(Instant now, Connection& c) {
     bool refused = false;
     if (blocks > 0 && !c.session.choked()) refused = !refill(now, c, blocks);
     if (c.session.closed()) return Pumped::idle;
+    if (waits_for_others(c)) return Pumped::more;
     Batch batch;
     if (!compose(now, c, batch, blocks)) {
       if (refused) return Pumped::refused;
@@ -138,6 +144,21 @@ Shard::Pumped Shard::pump(Instant now, Connection& c) {
     if (rate_limited(c)) return Pumped::more;
   }
   return Pumped::more;
+}
+
+// Whether what is ready of a connection is to be sent together with what it still waits for. The
+// shard doesn't sleep over that: once a cycle brings few completions, everything goes out.
+bool Shard::waits_for_others(Connection& c) const {
+  const bool may_wait = disk_crowded_ && c.pending > 0 && c.cycles_held < kCyclesHeldMax &&
+                        c.window != nullptr && c.window->begun() == nullptr && !rate_limited(c) &&
+                        !c.session.small_pending();
+  const std::uint32_t others = may_wait ? c.window->size() - c.pending : 0;
+  if (others == 0 || others >= kBlocksWorthSending) {
+    c.cycles_held = 0;
+    return false;
+  }
+  ++c.cycles_held;
+  return true;
 }
 
 // Moves requests into the window up to so many blocks, and wants what isn't wanted yet. False: a

@@ -131,11 +131,11 @@ class ShardWorld {
   }
 
   // One file of random bytes; its first hash is all ones.
-  void add_torrent(std::uint64_t length, std::uint32_t piece_size, Hashes hashes) {
+  void add_torrent(std::uint64_t length, std::uint32_t piece_size, Hashes hashes,
+                   VerifyMode verify = VerifyMode::lazy) {
     Random random(1);
-    torrent_ =
-        make_torrent(*disks[0], "t", piece_size, {{length}}, hashes, random, VerifyMode::lazy,
-                     PoolIndex(0), static_cast<std::uint32_t>(shards.size()));
+    torrent_ = make_torrent(*disks[0], "t", piece_size, {{length}}, hashes, random, verify,
+                            PoolIndex(0), static_cast<std::uint32_t>(shards.size()));
     for (auto& disk : disks)
       disk->files = disks[0]->files;
     Torrent& t = shared_.torrent;
@@ -189,6 +189,13 @@ class ShardWorld {
       clock.advance_to(busy ? soon : std::max(next, soon));
     }
   }
+  void cycle() {
+    shards[0]->do_work(clock.time());
+    shards[0]->validate();
+    for (auto& peer : peers_)
+      peer->step(clock.time());
+    clock.advance_to(clock.time() + Duration::microseconds(1));
+  }
   [[nodiscard]] std::uint64_t closes(CloseReason reason) const {
     return shards[0]->counters().closes[static_cast<std::size_t>(reason)].load();
   }
@@ -231,6 +238,66 @@ TEST(Shard, ServesAPeer) {
     peer.request(PieceIndex(piece), 0, kBlockSize);
   world.run(Duration::seconds(1));
   EXPECT_EQ(peer.count(MessageId::piece), 16u);
+}
+
+// Sixteen peers with four requests each, of which a cycle brings the next block to every one.
+class BlocksTogether : public testing::Test {
+ protected:
+  static constexpr std::uint32_t kPeers = 16;  // as many completions in a cycle are a crowd
+  static constexpr std::uint32_t kRequests = 4;
+
+  void SetUp() override {
+    world.add_torrent(16 << 20, 65536, Hashes::v1, VerifyMode::trust);
+    for (std::uint32_t i = 0; i < kPeers; ++i)
+      peers.push_back(&world.add_peer());
+    for (ScriptedPeer* peer : peers)
+      peer->handshake(world.hash());
+    world.run(Duration::seconds(1));
+    // The file is open, and no block is a neighbour of another.
+    peers[0]->request(PieceIndex(255), 0, kBlockSize);
+    world.run(Duration::seconds(1));
+    ASSERT_EQ(peers[0]->count(MessageId::piece), 1u);
+    peers[0]->heard.resize(wire::kHandshakeSize);
+    world.disks[0]->poll_max = 0;
+    for (std::uint32_t i = 0; i < kRequests; ++i) {
+      for (std::uint32_t p = 0; p < kPeers; ++p)
+        peers[p]->request(PieceIndex(2 * (i * kPeers + p)), 0, kBlockSize);
+      world.run(Duration::milliseconds(1));
+    }
+    ASSERT_EQ(world.disks[0]->pending(), kPeers * kRequests);
+    world.disks[0]->poll_max = kPeers;
+  }
+  std::size_t heard() const {
+    std::size_t sum = 0;
+    for (const ScriptedPeer* peer : peers)
+      sum += peer->count(MessageId::piece);
+    return sum;
+  }
+  ShardWorld world{{.window = 1 << 20}};
+  std::vector<ScriptedPeer*> peers;
+};
+
+TEST_F(BlocksTogether, GoOutTogetherWhileTheDiskKeepsTheShardBusy) {
+  for (std::uint32_t i = 0; i + 1 < kRequests; ++i) {
+    world.cycle();
+    EXPECT_TRUE(world.shards[0]->work_left());
+    EXPECT_EQ(heard(), 0u);
+  }
+  world.cycle();
+  world.disks[0]->poll_max = 0;
+  world.run(Duration::milliseconds(1));
+  EXPECT_EQ(heard(), kPeers * kRequests);
+}
+
+TEST_F(BlocksTogether, DoNotWaitOnceTheDiskIsSlow) {
+  world.cycle();
+  world.cycle();
+  EXPECT_EQ(heard(), 0u);
+  world.disks[0]->poll_max = kPeers - 1;
+  world.cycle();
+  world.disks[0]->poll_max = 0;
+  world.run(Duration::milliseconds(1));
+  EXPECT_EQ(heard(), 3 * kPeers - 1);
 }
 
 // The deadline of a peer that stops reading begins when a send was short, long after its timer was
