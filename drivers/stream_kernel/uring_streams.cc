@@ -17,8 +17,8 @@ constexpr std::uint16_t kBufferGroup = 1;
 // many has no use for them.
 constexpr std::uint32_t kQueuedAcceptsMax = 1024;
 // Completions without a buffer that one slot can have queued: the ends of its receive and its two
-// polls, and two cancels.
-constexpr std::uint32_t kCompletionsPerSlot = 5;
+// polls, and a cancel of each.
+constexpr std::uint32_t kCompletionsPerSlot = 6;
 constexpr Duration kAcceptPause = Duration::milliseconds(100);
 
 constexpr __kernel_timespec kTimerPeriods[2] = {{1, 0}, {0, kAcceptPause.ns}};
@@ -165,24 +165,34 @@ bool UringStreams::arm(Slot& slot, Op op) {
   return true;
 }
 
-bool UringStreams::cancel_receive(Slot& slot) {
+// By name, not by descriptor: the kernel finds a name in a hash table, but compares a descriptor
+// with everything that is armed, of all streams.
+bool UringStreams::cancel(Slot& slot, Op op) {
   io_uring_sqe* const sqe = ring_.try_prepare();
   if (sqe == nullptr) return false;
-  io_uring_prep_cancel64(sqe, name_of(Op::receive, slots_.index_of(slot)), 0);
+  io_uring_prep_cancel64(sqe, name_of(op, slots_.index_of(slot)), 0);
   sqe->user_data = name_of(Op::cancel, slots_.index_of(slot));
-  slot.cancel_armed = true;
   ++slot.in_flight;
   return true;
 }
 
-bool UringStreams::cancel_all(Slot& slot) {
-  io_uring_sqe* const sqe = ring_.try_prepare();
-  if (sqe == nullptr) return false;
-  io_uring_prep_cancel_fd(sqe, slot.fd, IORING_ASYNC_CANCEL_ALL);
-  sqe->user_data = name_of(Op::cancel, slots_.index_of(slot));
-  slot.cancel_all_sent = true;
-  ++slot.in_flight;
+bool UringStreams::cancel_receive(Slot& slot) {
+  if (!cancel(slot, Op::receive)) return false;
+  slot.cancel_armed = true;
   return true;
+}
+
+// Each operation once: where it was about to end by itself, the kernel finds nothing to cancel.
+bool UringStreams::cancel_all(Slot& slot) {
+  const auto once = [&](bool armed, bool& cancelled, Op op) {
+    if (armed && !cancelled) cancelled = cancel(slot, op);
+    return !armed || cancelled;
+  };
+  // A receive that is being cancelled already is looked at again when that has been answered.
+  bool ok = once(slot.receive_armed && !slot.cancel_armed, slot.receive_cancelled, Op::receive);
+  ok &= once(slot.out_armed, slot.out_cancelled, Op::poll_out);
+  ok &= once(slot.hang_up_armed, slot.hang_up_cancelled, Op::poll_hang_up);
+  return ok;
 }
 
 void UringStreams::arm_accept(std::uint32_t listener) {
@@ -231,7 +241,7 @@ void UringStreams::reconcile(Slot& slot) {
       break;
     case State::dying:
       if (slot.in_flight == 0) return finish(slot);
-      if (!slot.cancel_all_sent) ok = cancel_all(slot);
+      ok = cancel_all(slot);
       break;
   }
   if (!ok) slots_.add_todo(slot);

@@ -70,7 +70,7 @@ class UringStreams final : public StreamPort, private uring::CompletionSink {
     bool out_armed = false;
     bool hang_up_armed = false;
     bool cancel_armed = false;
-    bool cancel_all_sent = false;
+    bool receive_cancelled = false, out_cancelled = false, hang_up_cancelled = false;  // dying
     bool starved = false;
     bool half_closed = false;  // FIN seen by a poll while paused
     std::uint16_t in_flight = 0;
@@ -102,6 +102,7 @@ class UringStreams final : public StreamPort, private uring::CompletionSink {
   // Prepares whatever operation the slot's state wants and doesn't have.
   void reconcile(Slot& slot);
   bool arm(Slot& slot, Op op);
+  bool cancel(Slot& slot, Op op);
   bool cancel_receive(Slot& slot);
   bool cancel_all(Slot& slot);
   void retire(Slot& slot, bool reset);
