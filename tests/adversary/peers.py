@@ -2,7 +2,7 @@
 
 import errno
 import os
-import selectors
+import select
 import socket
 import struct
 import time
@@ -12,7 +12,8 @@ BLOCK = 16384
 PROTOCOL = b"\x13BitTorrent protocol"
 FAST, EXTENDED = b"\0\0\0\0\0\0\0\x04", b"\0\0\0\0\0\x10\0\x04"
 PLAIN = bytes(8)
-TCP_ESTABLISHED, TCP_SYN_SENT = 1, 2
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 def message(kind, body=b""):
@@ -83,38 +84,34 @@ class Peer:
         code = self.socket.connect_ex(crowd.target)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
-        crowd.selector.register(self.socket, self.events(), self)
+        self.heeded = self.events()
+        crowd.poll.register(self.socket.fileno(), self.heeded)
+        crowd.by_fd[self.socket.fileno()] = self
 
     def events(self):
-        mask = 0
+        mask = select.EPOLLRDHUP
         if len(self.out) and not self.drip:
-            mask |= selectors.EVENT_WRITE
+            mask |= WRITE
         if not self.talking or self.reads is None:
-            mask |= selectors.EVENT_READ
-        # A socket that nobody looks at is looked at by the clock: the end must be noticed.
+            mask |= READ
         return mask
-
-    def listen(self):
-        mask = self.events()
-        key = self.crowd.selector.get_map().get(self.socket.fileno())
-        if mask == 0:
-            if key is not None:
-                self.crowd.selector.unregister(self.socket)
-        elif key is None:
-            self.crowd.selector.register(self.socket, mask, self)
-        elif key.events != mask:
-            self.crowd.selector.modify(self.socket, mask, self)
 
     def on_ready(self, mask):
         try:
-            if mask & selectors.EVENT_WRITE:
+            if mask & WRITE and self.heeded & WRITE:
                 self.write()
-            if mask & selectors.EVENT_READ:
+            if mask & (READ | GONE) and self.heeded & READ:
                 self.read(1 << 16)
+            elif mask & GONE:
+                # Of one that doesn't read: the end may lie behind data that it never will.
+                error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                return self.end(os.strerror(error) if error else "closed")
         except (ConnectionError, TimeoutError) as error:
             return self.end(type(error).__name__)
-        if self.ended is None:
-            self.listen()
+        mask = self.events()
+        if self.ended is None and mask != self.heeded:
+            self.heeded = mask
+            self.crowd.poll.modify(self.socket.fileno(), mask)
 
     def write(self):
         for _ in range(4):
@@ -157,6 +154,9 @@ class Peer:
             self.told = self.told[size:]
         return False
 
+    def needs_ticks(self):
+        return self.drip or self.reads
+
     def on_tick(self, now):
         """Every 50 ms or so: what no event announces."""
         try:
@@ -166,12 +166,6 @@ class Peer:
             if self.talking and self.reads and now >= self.next_read:
                 self.next_read = now + 0.25
                 self.read(max(1, int(self.reads / 4)))
-            if self.talking and self.reads is not None or self.drip:
-                error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                # An end in order stays behind data that is never read.
-                state = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-                if error or state not in (TCP_ESTABLISHED, TCP_SYN_SENT):
-                    self.end(os.strerror(error) if error else "closed")
         except BlockingIOError:
             pass
         except (ConnectionError, TimeoutError) as error:
@@ -181,8 +175,7 @@ class Peer:
         if self.ended is not None:
             return
         self.ended = how
-        if self.socket.fileno() in self.crowd.selector.get_map():
-            self.crowd.selector.unregister(self.socket)
+        del self.crowd.by_fd[self.socket.fileno()]
         self.socket.close()
         self.crowd.on_ended(self)
 
@@ -192,8 +185,10 @@ class Crowd:
 
     def __init__(self, target, patience_factor=1.0):
         self.target = target
-        self.selector = selectors.DefaultSelector()
+        self.poll = select.epoll()
+        self.by_fd = {}
         self.peers = set()
+        self.ticking = set()
         self.opened = Counter()  # by kind
         self.ended = Counter()
         self.longest = {}
@@ -212,6 +207,8 @@ class Crowd:
     def open(self, kind):
         peer = kind(self, self.source())
         self.peers.add(peer)
+        if peer.needs_ticks():
+            self.ticking.add(peer)
         self.opened[kind.__name__] += 1
 
     def begin_wave(self, kinds, at_once, per_second):
@@ -222,7 +219,8 @@ class Crowd:
         self.waves = []
 
     def count(self, kinds):
-        return sum(1 for peer in self.peers if type(peer) in kinds)
+        names = [kind.__name__ for kind in set(kinds)]
+        return sum(self.opened[name] - self.ended[name] for name in names)
 
     def _feed_waves(self, now):
         for kinds, at_once, per_second, begin, made in self.waves:
@@ -236,14 +234,14 @@ class Crowd:
     def run(self, done):
         """Until done() says so."""
         while not done():
-            for key, mask in self.selector.select(0.02):
-                if key.data.ended is None:
-                    key.data.on_ready(mask)
+            for fd, mask in self.poll.poll(0.02):
+                if fd in self.by_fd:
+                    self.by_fd[fd].on_ready(mask)
             now = time.monotonic()
             self._feed_waves(now)
             if now - self._ticked >= 0.05:
                 self._ticked = now
-                for peer in list(self.peers):
+                for peer in list(self.ticking):
                     if peer.ended is None:
                         peer.on_tick(now)
 
@@ -255,6 +253,7 @@ class Crowd:
         if took > peer.patience * self.patience_factor:
             self.late.append(f"{name} was let go on for {took:.1f} s")
         self.peers.discard(peer)
+        self.ticking.discard(peer)
 
     def close_all(self):
         for peer in list(self.peers):

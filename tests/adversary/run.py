@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Misbehaving peers against a real `penstock seed`, while honest ones fetch. See README.md.
 
-usage: run.py [--penstock FILE] [--never-read N] [--quiet S] [--wave S] [--loss PERCENT] [--json FILE]
+usage: run.py [--penstock FILE] [--never-read N] [--quiet S] [--wave S] [--loss PERCENT]
+              [--only WAVES] [--json FILE]
 
 The last line is "N passed, N failed, N skipped".
 """
@@ -144,8 +145,12 @@ class Test:
         self.torrent = peers.Torrent(wire_hash, DATA, PIECE, root)
         self.kinds = peers.kinds_for(self.torrent)
         self.seed = Seed(options, folder, torrent_file, folder)
+        if os.cpu_count() > 1:
+            os.sched_setaffinity(0, {1})  # ours: the misbehaving peers leave the seed its processor
         self.crowd = peers.Crowd(("127.0.0.1", self.seed.port), options.patience)
         self.torrent_file = torrent_file
+        self.only = set(options.only.split(",")) if options.only else set()
+        self.met = set()
         self.windows = []
         self.failures = []
         self.passed = 0
@@ -210,6 +215,10 @@ class Test:
 
     def wave(self, name, kinds, at_once=20, per_second=200):
         """Peers of these kinds for a while, then their end."""
+        if self.only:
+            if name not in self.only:
+                return
+            self.met.add(name)
         kinds = [self.kinds[kind] for kind in kinds]
         self.crowd.begin_wave(kinds, at_once, per_second)
         self.window(name, self.options.wave)
@@ -246,6 +255,7 @@ class Test:
         self.wave("tiny messages", ["Keepalives", "Fickle", "Unknown"], per_second=20)
         self.wave("hash requests", ["Hashes", "Leaves", "Metadata"], per_second=20)
         self.wave("tiny requests", ["TinyRequests"], at_once=4)
+        self.check(self.met == self.only, f"--only: no such waves: {self.only - self.met}")
         ending = [self.kinds[k] for k in (never, "SlowReader")]
         self.run_until(
             lambda: self.crowd.count(ending) == 0,
@@ -322,6 +332,7 @@ def main():
     parser.add_argument("--wave", type=int, default=4, help="seconds of each kind of peers")
     parser.add_argument("--loss", type=float, default=50, help="percent that honest peers may lose")
     parser.add_argument("--patience", type=float, default=1.0, help="factor on the deadlines")
+    parser.add_argument("--only", help="of the waves between, only these, by name: a,b")
     parser.add_argument("--json", help="where to write the figures")
     options = parser.parse_args()
     if not enter_namespace():
