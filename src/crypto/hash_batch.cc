@@ -1,9 +1,11 @@
 #include "crypto/hash_batch.hh"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/assert.hh"
 #include "base/block_info.hh"
+#include "crypto/sha_wide.hh"
 
 namespace penstock {
 namespace {
@@ -11,6 +13,7 @@ namespace {
 // Walks through the parts of a message.
 class Cursor {
  public:
+  Cursor() = default;
   explicit Cursor(MessageParts parts) : parts_(parts) { skip_empty(); }
   // What is left of the part that it stands in; empty at the end.
   [[nodiscard]] std::span<const std::byte> rest() const {
@@ -33,39 +36,54 @@ class Cursor {
   std::size_t done_ = 0;
 };
 
-template <class Hasher>
-void add_rest(Hasher& hasher, Cursor& cursor) {
-  for (auto rest = cursor.rest(); !rest.empty(); rest = cursor.rest()) {
-    hasher.update(rest);
-    cursor.advance(rest.size());
+// As long as each is the shortest rest that one of them has.
+template <class Hasher, std::size_t kInStep>
+void hash_group(std::array<Hasher, kInStep>& hashers, std::span<Cursor> cursors) {
+  while (true) {
+    std::array<std::span<const std::byte>, kInStep> bytes;
+    std::array<Hasher*, kInStep> active;
+    std::size_t count = 0;
+    std::size_t step = std::numeric_limits<std::size_t>::max();
+    for (std::size_t i = 0; i < cursors.size(); ++i) {
+      const auto rest = cursors[i].rest();
+      if (rest.empty()) continue;
+      active[count] = &hashers[i];
+      bytes[count++] = rest;
+      step = std::min(step, rest.size());
+    }
+    if (count == 0) return;
+    for (std::size_t i = 0; i < count; ++i)
+      bytes[i] = bytes[i].first(step);
+    Hasher::update_all(std::span(active).first(count), std::span(bytes).first(count));
+    for (Cursor& cursor : cursors) {
+      if (!cursor.rest().empty()) cursor.advance(step);
+    }
   }
 }
 
-template <class Hasher, class DigestType>
-void hash_all(Hasher (&hashers)[2], std::span<const MessageParts> messages,
+template <class Hasher, std::size_t kInStep, class DigestType>
+void hash_all(std::array<Hasher, kInStep>& hashers, std::span<const MessageParts> messages,
               std::span<DigestType> digests) {
   ASSERT(messages.size() == digests.size());
-  for (std::size_t i = 0; i < messages.size(); i += 2) {
-    Cursor one(messages[i]);
-    hashers[0].restart();
-    if (i + 1 < messages.size()) {
-      Cursor two(messages[i + 1]);
-      hashers[1].restart();
-      while (!one.rest().empty() && !two.rest().empty()) {
-        const std::size_t step = std::min(one.rest().size(), two.rest().size());
-        Hasher::update_both(hashers[0], one.rest().first(step), hashers[1], two.rest().first(step));
-        one.advance(step);
-        two.advance(step);
-      }
-      add_rest(hashers[1], two);
-      digests[i + 1] = hashers[1].finish();
+  for (std::size_t i = 0; i < messages.size(); i += kInStep) {
+    const std::size_t count = std::min(kInStep, messages.size() - i);
+    std::array<Cursor, kInStep> cursors;
+    for (std::size_t j = 0; j < count; ++j) {
+      cursors[j] = Cursor(messages[i + j]);
+      hashers[j].restart();
     }
-    add_rest(hashers[0], one);
-    digests[i] = hashers[0].finish();
+    hash_group(hashers, std::span(cursors).first(count));
+    for (std::size_t j = 0; j < count; ++j)
+      digests[i + j] = hashers[j].finish();
   }
 }
 
 }  // namespace
+
+std::size_t HashBatch::in_step() {
+  static_assert(kInStep == sha_wide::kLanes);
+  return sha_wide::available() ? sha_wide::kLanes : 2;
+}
 
 void HashBatch::sha1(std::span<const MessageParts> messages, std::span<Sha1Digest> digests) {
   hash_all(sha1_, messages, digests);
@@ -77,19 +95,31 @@ void HashBatch::sha256(std::span<const MessageParts> messages, std::span<Sha256D
 
 void HashBatch::leaves(std::span<const std::byte> bytes, std::span<Sha256Digest> leaves) {
   ASSERT(leaves.size() == (bytes.size() + kBlockSize - 1) / kBlockSize);
-  const auto block = [&](std::size_t index) {
-    const auto rest = bytes.subspan(index * kBlockSize);
-    return rest.first(std::min<std::size_t>(rest.size(), kBlockSize));
-  };
-  std::size_t i = 0;
-  for (; i + 2 <= leaves.size(); i += 2) {
-    sha256_[0].restart();
-    sha256_[1].restart();
-    Sha256::update_both(sha256_[0], block(i), sha256_[1], block(i + 1));
-    leaves[i] = sha256_[0].finish();
-    leaves[i + 1] = sha256_[1].finish();
+  std::array<Leaf, kInStep> group;
+  for (std::size_t i = 0; i < leaves.size(); i += kInStep) {
+    const std::size_t count = std::min(kInStep, leaves.size() - i);
+    for (std::size_t j = 0; j < count; ++j) {
+      const auto rest = bytes.subspan((i + j) * kBlockSize);
+      group[j] = {rest.first(std::min<std::size_t>(rest.size(), kBlockSize)), &leaves[i + j]};
+    }
+    this->leaves(std::span<const Leaf>(group).first(count));
   }
-  if (i < leaves.size()) leaves[i] = sha256_[0].hash(block(i));
+}
+
+void HashBatch::leaves(std::span<const Leaf> leaves) {
+  for (std::size_t i = 0; i < leaves.size(); i += kInStep) {
+    const std::size_t count = std::min(kInStep, leaves.size() - i);
+    std::array<std::span<const std::byte>, kInStep> bytes;
+    std::array<Sha256*, kInStep> hashers;
+    for (std::size_t j = 0; j < count; ++j) {
+      bytes[j] = leaves[i + j].bytes;
+      hashers[j] = &sha256_[j];
+      sha256_[j].restart();
+    }
+    Sha256::update_all(std::span(hashers).first(count), std::span(bytes).first(count));
+    for (std::size_t j = 0; j < count; ++j)
+      *leaves[i + j].digest = sha256_[j].finish();
+  }
 }
 
 }  // namespace penstock

@@ -7,11 +7,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <tuple>
+#include <type_traits>
 
 #include <openssl/sha.h>
 
+#include "base/assert.hh"
 #include "crypto/sha_lanes.hh"
+#include "crypto/sha_wide.hh"
 
 namespace penstock {
 namespace {
@@ -39,12 +43,132 @@ void count(State& state, std::size_t bytes) {
   state.Nl = static_cast<SHA_LONG>(bits);
 }
 
-// How many bytes of both can go through the two-lane kernel: none while one has a started block.
+// Where OpenSSL keeps the words of the hash value.
+std::array<SHA_LONG*, 5> words(SHA_CTX& state) {
+  return {&state.h0, &state.h1, &state.h2, &state.h3, &state.h4};
+}
+std::array<SHA_LONG*, 8> words(SHA256_CTX& state) {
+  return {state.h,     state.h + 1, state.h + 2, state.h + 3,
+          state.h + 4, state.h + 5, state.h + 6, state.h + 7};
+}
+
+void add(SHA_CTX& state, std::span<const std::byte> bytes) {
+  SHA1_Update(&state, bytes.data(), bytes.size());
+}
+void add(SHA256_CTX& state, std::span<const std::byte> bytes) {
+  SHA256_Update(&state, bytes.data(), bytes.size());
+}
+
+// The kernels, by the number of words.
+void two(std::array<std::uint32_t, 5>& a, const std::byte* to_a, std::array<std::uint32_t, 5>& b,
+         const std::byte* to_b, std::size_t blocks) {
+  sha_lanes::sha1(a.data(), to_a, b.data(), to_b, blocks);
+}
+void two(std::array<std::uint32_t, 8>& a, const std::byte* to_a, std::array<std::uint32_t, 8>& b,
+         const std::byte* to_b, std::size_t blocks) {
+  sha_lanes::sha256(a.data(), to_a, b.data(), to_b, blocks);
+}
+void wide(sha_wide::States<5>& states, const sha_wide::Streams& at, std::size_t blocks) {
+  sha_wide::sha1(states, at, blocks);
+}
+void wide(sha_wide::States<8>& states, const sha_wide::Streams& at, std::size_t blocks) {
+  sha_wide::sha256(states, at, blocks);
+}
+
+// So many lanes must be in use for the wide kernel to beat the one for two (README.md has rates).
 template <class State>
-std::size_t in_lanes(const State& a, std::span<const std::byte> to_a, const State& b,
-                     std::span<const std::byte> to_b) {
-  if (a.num != 0 || b.num != 0 || !sha_lanes::available()) return 0;
-  return std::min(to_a.size(), to_b.size()) & ~std::size_t{63};
+constexpr std::size_t kWideFrom = std::is_same_v<State, SHA_CTX> ? 6 : 11;
+
+// A hasher and what is still to be added to it.
+template <class State>
+struct Work {
+  State* state = nullptr;
+  std::span<const std::byte> bytes;
+  // How many bytes a kernel may take: none behind a started block.
+  [[nodiscard]] std::size_t whole_blocks() const {
+    return state->num != 0 ? 0 : bytes.size() & ~std::size_t{63};
+  }
+  void took(std::size_t count_of_bytes) {
+    count(*state, count_of_bytes);
+    bytes = bytes.subspan(count_of_bytes);
+  }
+};
+
+template <class State>
+void add_in_pair(Work<State>& a, Work<State>& b) {
+  const std::size_t bytes = std::min(a.whole_blocks(), b.whole_blocks());
+  if (bytes == 0 || !sha_lanes::available()) return;
+  const auto words_a = words(*a.state);
+  const auto words_b = words(*b.state);
+  std::array<std::uint32_t, std::tuple_size_v<decltype(words(*a.state))>> hash_a;
+  auto hash_b = hash_a;
+  for (std::size_t i = 0; i < hash_a.size(); ++i) {
+    hash_a[i] = *words_a[i];
+    hash_b[i] = *words_b[i];
+  }
+  two(hash_a, a.bytes.data(), hash_b, b.bytes.data(), bytes / 64);
+  for (std::size_t i = 0; i < hash_a.size(); ++i) {
+    *words_a[i] = hash_a[i];
+    *words_b[i] = hash_b[i];
+  }
+  a.took(bytes);
+  b.took(bytes);
+}
+
+// Until too few of them are left for it.
+template <class State>
+void add_wide(std::span<Work<State>> works) {
+  while (true) {
+    std::array<Work<State>*, sha_wide::kLanes> lanes;
+    std::size_t used = 0;
+    std::size_t bytes = std::numeric_limits<std::size_t>::max();
+    for (Work<State>& work : works) {
+      if (work.whole_blocks() == 0) continue;
+      lanes[used++] = &work;
+      bytes = std::min(bytes, work.whole_blocks());
+    }
+    if (used < kWideFrom<State>) return;
+    sha_wide::States<std::tuple_size_v<decltype(words(*lanes[0]->state))>> states;
+    sha_wide::Streams at;
+    for (std::size_t lane = 0; lane < sha_wide::kLanes; ++lane) {
+      const Work<State>& work =
+          *lanes[lane < used ? lane : 0];  // idle lanes do what the first does
+      at[lane] = work.bytes.data();
+      const auto hash = words(*work.state);
+      for (std::size_t i = 0; i < hash.size(); ++i)
+        states.words[i][lane] = *hash[i];
+    }
+    wide(states, at, bytes / 64);
+    for (std::size_t lane = 0; lane < used; ++lane) {
+      const auto hash = words(*lanes[lane]->state);
+      for (std::size_t i = 0; i < hash.size(); ++i)
+        *hash[i] = states.words[i][lane];
+      lanes[lane]->took(bytes);
+    }
+  }
+}
+
+template <class State>
+void add_all(std::span<Work<State>> works) {
+  if (sha_wide::available() && works.size() >= kWideFrom<State>) add_wide(works);
+  for (std::size_t i = 0; i + 2 <= works.size(); i += 2)
+    add_in_pair(works[i], works[i + 1]);
+  for (Work<State>& work : works)
+    add(*work.state, work.bytes);
+}
+
+// In groups that fit the widest kernel. state_of: a hasher's state.
+template <class State, class Hasher, class StateOf>
+void update_in_step(std::span<Hasher* const> hashers,
+                    std::span<const std::span<const std::byte>> bytes, StateOf state_of) {
+  ASSERT(hashers.size() == bytes.size());
+  std::array<Work<State>, sha_wide::kLanes> works;
+  for (std::size_t i = 0; i < hashers.size(); i += works.size()) {
+    const std::size_t count = std::min(works.size(), hashers.size() - i);
+    for (std::size_t j = 0; j < count; ++j)
+      works[j] = {state_of(*hashers[i + j]), bytes[i + j]};
+    add_all(std::span(works).first(count));
+  }
 }
 
 }  // namespace
@@ -72,24 +196,9 @@ Sha1Digest Sha1::hash(std::span<const std::byte> message) {
   return finish();
 }
 
-void Sha1::update_both(Sha1& a, std::span<const std::byte> to_a, Sha1& b,
-                       std::span<const std::byte> to_b) {
-  SHA_CTX& state_a = *sha1_state(a.state_);
-  SHA_CTX& state_b = *sha1_state(b.state_);
-  const std::size_t bytes = in_lanes(state_a, to_a, state_b, to_b);
-  if (bytes > 0) {
-    std::uint32_t hash_a[5] = {state_a.h0, state_a.h1, state_a.h2, state_a.h3, state_a.h4};
-    std::uint32_t hash_b[5] = {state_b.h0, state_b.h1, state_b.h2, state_b.h3, state_b.h4};
-    sha_lanes::sha1(hash_a, to_a.data(), hash_b, to_b.data(), bytes / 64);
-    std::tie(state_a.h0, state_a.h1, state_a.h2, state_a.h3, state_a.h4) =
-        std::tie(hash_a[0], hash_a[1], hash_a[2], hash_a[3], hash_a[4]);
-    std::tie(state_b.h0, state_b.h1, state_b.h2, state_b.h3, state_b.h4) =
-        std::tie(hash_b[0], hash_b[1], hash_b[2], hash_b[3], hash_b[4]);
-    count(state_a, bytes);
-    count(state_b, bytes);
-  }
-  a.update(to_a.subspan(bytes));
-  b.update(to_b.subspan(bytes));
+void Sha1::update_all(std::span<Sha1* const> hashers,
+                      std::span<const std::span<const std::byte>> bytes) {
+  update_in_step<SHA_CTX>(hashers, bytes, [](Sha1& hasher) { return sha1_state(hasher.state_); });
 }
 
 void Sha256::restart() {
@@ -113,18 +222,10 @@ Sha256Digest Sha256::hash(std::span<const std::byte> message) {
   return finish();
 }
 
-void Sha256::update_both(Sha256& a, std::span<const std::byte> to_a, Sha256& b,
-                         std::span<const std::byte> to_b) {
-  SHA256_CTX& state_a = *sha256_state(a.state_);
-  SHA256_CTX& state_b = *sha256_state(b.state_);
-  const std::size_t bytes = in_lanes(state_a, to_a, state_b, to_b);
-  if (bytes > 0) {
-    sha_lanes::sha256(state_a.h, to_a.data(), state_b.h, to_b.data(), bytes / 64);
-    count(state_a, bytes);
-    count(state_b, bytes);
-  }
-  a.update(to_a.subspan(bytes));
-  b.update(to_b.subspan(bytes));
+void Sha256::update_all(std::span<Sha256* const> hashers,
+                        std::span<const std::span<const std::byte>> bytes) {
+  update_in_step<SHA256_CTX>(hashers, bytes,
+                             [](Sha256& hasher) { return sha256_state(hasher.state_); });
 }
 
 Sha1Digest sha1(std::span<const std::byte> message) {

@@ -2,7 +2,7 @@
 //
 // A hasher is a plain value: nothing is ever allocated, so that the data plane may make, use and
 // drop it. It belongs to one thread at a time. libcrypto picks the CPU's kernel (SHA-NI …), but for
-// two messages at once, which it can't.
+// several messages at once, which it can't.
 #pragma once
 
 #include <array>
@@ -24,10 +24,11 @@ class Sha1 {
   void restart();
   // The digest of one whole message; what was added before is forgotten.
   Sha1Digest hash(std::span<const std::byte> message);
-  // The same as an update() each, but with the CPU's gaps filled (sha_lanes.hh). Best when both are
-  // as long and every earlier update was of a multiple of 64 bytes.
-  static void update_both(Sha1& a, std::span<const std::byte> to_a, Sha1& b,
-                          std::span<const std::byte> to_b);
+  // The same as an update() of each hasher with its bytes, but as many in step as the CPU can
+  // (sha_wide.hh, sha_lanes.hh). Best with sixteen that are as long, and when every earlier update
+  // was of a multiple of 64 bytes. The hashers are different ones.
+  static void update_all(std::span<Sha1* const> hashers,
+                         std::span<const std::span<const std::byte>> bytes);
 
  private:
   alignas(8) std::array<std::byte, 96> state_;  // OpenSSL's SHA_CTX; its header stays out of ours
@@ -41,8 +42,8 @@ class Sha256 {
   Sha256Digest finish();
   void restart();
   Sha256Digest hash(std::span<const std::byte> message);
-  static void update_both(Sha256& a, std::span<const std::byte> to_a, Sha256& b,
-                          std::span<const std::byte> to_b);
+  static void update_all(std::span<Sha256* const> hashers,
+                         std::span<const std::span<const std::byte>> bytes);
 
  private:
   alignas(8) std::array<std::byte, 112> state_;  // SHA256_CTX

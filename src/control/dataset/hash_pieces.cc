@@ -8,12 +8,12 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <thread>
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -25,9 +25,14 @@
 namespace penstock::control {
 namespace {
 
-// Read, then hashed while it is in the L2 cache (1 MiB and more on servers of the last ten years).
-constexpr std::size_t kBufferSize = 256 * 1024;
-static_assert(kBufferSize % kBlockSize == 0);
+// Read, then hashed while it is in the L2 cache: sixteen of them are 1 MiB, what servers of the
+// last ten years have at least.
+constexpr std::size_t kChunkSize = 64 * 1024;
+static_assert(kChunkSize % kBlockSize == 0);
+// What is asked of the disk at a time, in calls that no kernel cuts short (it caps each at the
+// read-ahead size or the device's largest request).
+constexpr std::size_t kReadAhead = 1024 * 1024;
+constexpr std::size_t kReadAheadCall = 128 * 1024;
 constexpr auto kProgressEvery = std::chrono::milliseconds(100);
 
 // What the threads share. Everything else belongs to one of them.
@@ -49,30 +54,36 @@ struct Shared {
 // A piece on its way through a thread: read chunk by chunk, then hashed.
 class Lane {
  public:
-  explicit Lane(Shared& shared);
+  // buffer: kChunkSize bytes.
+  Lane(Shared& shared, std::byte* buffer);
   // Begins a piece.
   void start(PieceIndex index);
   [[nodiscard]] bool busy() const { return busy_; }
   // Reads the next chunk(); false when that failed or the work was stopped: then it is not busy any
   // more, and a failure was reported.
   bool read_chunk();
-  [[nodiscard]] std::span<const std::byte> chunk() const { return {buffer_.get(), chunk_}; }
+  [[nodiscard]] std::span<const std::byte> chunk() const { return {buffer_, chunk_}; }
   [[nodiscard]] Sha1& sha1() { return sha1_; }
-  // Everything that is computed of the chunk but SHA-1; reports the piece when it was the last one,
-  // and is not busy any more then.
-  void finish_chunk(HashBatch& batch, MerkleHasher& merkle);
+  // The chunk's v2 leaves are to be computed; they go behind those that are there.
+  void add_leaves(std::vector<Leaf>& leaves);
+  // Everything else that is computed of the chunk but SHA-1; reports the piece when it was the last
+  // one, and is not busy any more then.
+  void finish_chunk(MerkleHasher& merkle);
 
  private:
   bool fill(std::size_t wanted);
   bool read(const Segment& segment, std::byte* into, std::size_t length);
+  ssize_t read_some(const Segment& segment, std::byte* into, std::size_t length,
+                    std::uint64_t offset);
   bool fail(const Segment& segment, int error);
   void report(MerkleHasher& merkle);
 
   Shared& shared_;
-  std::unique_ptr<std::byte[], decltype(&std::free)> buffer_;
+  std::byte* buffer_;
   std::vector<Segment> segments_;
   std::size_t segment_ = 0;       // being read
   std::uint32_t in_segment_ = 0;  // bytes of it already read
+  std::uint64_t asked_ = 0;       // of its file: up to here the disk was asked
   std::vector<Sha256Digest> leaves_;
   std::vector<std::uint32_t> checks_;
   Sha1 sha1_;
@@ -87,10 +98,7 @@ class Lane {
   FileIndex file_index_;
 };
 
-Lane::Lane(Shared& shared)
-    : shared_(shared),
-      buffer_(static_cast<std::byte*>(std::aligned_alloc(4096, kBufferSize)), &std::free) {
-  ASSERT(buffer_ != nullptr);
+Lane::Lane(Shared& shared, std::byte* buffer) : shared_(shared), buffer_(buffer) {
   const std::size_t blocks = (shared.layout.blocks().piece_size + kBlockSize - 1) / kBlockSize;
   if (shared.options.v2) leaves_.resize(blocks);
   if (shared.options.block_checks) checks_.resize(blocks);
@@ -101,6 +109,7 @@ void Lane::start(PieceIndex index) {
   shared_.layout.segments(index, segments_);
   segment_ = 0;
   in_segment_ = 0;
+  asked_ = 0;
   done_ = 0;
   total_ = 0;
   for (const Segment& segment : segments_)
@@ -122,6 +131,25 @@ bool Lane::fail(const Segment& segment, int error) {
   return false;
 }
 
+// Pieces are read in turns, a chunk of each: a disk must not see that. What is cached is taken as
+// it is; where it ends, a long run is asked for at once, so that the disk reads piece after piece.
+ssize_t Lane::read_some(const Segment& segment, std::byte* into, std::size_t length,
+                        std::uint64_t offset) {
+  if (offset >= asked_) {
+    const iovec vector{into, length};
+    const ssize_t got = ::preadv2(file_.fd(), &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+    if (got > 0) return got;
+    // Not cached, or an error (a file system without RWF_NOWAIT, too) that pread() meets again.
+    asked_ = std::min(offset + kReadAhead, segment.offset + segment.length);
+    for (std::uint64_t at = offset; at < asked_; at += kReadAheadCall) {
+      const std::uint64_t size = std::min<std::uint64_t>(kReadAheadCall, asked_ - at);
+      ::posix_fadvise(file_.fd(), static_cast<off_t>(at), static_cast<off_t>(size),
+                      POSIX_FADV_WILLNEED);  // a hint
+    }
+  }
+  return ::pread(file_.fd(), into, length, static_cast<off_t>(offset));
+}
+
 bool Lane::read(const Segment& segment, std::byte* into, std::size_t length) {
   if (segment.padding) {
     std::memset(into, 0, length);
@@ -137,7 +165,7 @@ bool Lane::read(const Segment& segment, std::byte* into, std::size_t length) {
   }
   std::uint64_t offset = segment.offset + in_segment_;
   while (length > 0) {
-    const ssize_t got = ::pread(file_.fd(), into, length, static_cast<off_t>(offset));
+    const ssize_t got = read_some(segment, into, length, offset);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail(segment, errno);
     if (got == 0) return fail(segment, 0);
@@ -154,12 +182,13 @@ bool Lane::fill(std::size_t wanted) {
   while (filled < wanted) {
     const Segment& segment = segments_[segment_];
     const std::size_t length = std::min<std::size_t>(wanted - filled, segment.length - in_segment_);
-    if (!read(segment, buffer_.get() + filled, length)) return false;
+    if (!read(segment, buffer_ + filled, length)) return false;
     filled += length;
     in_segment_ += static_cast<std::uint32_t>(length);
     if (in_segment_ == segment.length) {
       ++segment_;
       in_segment_ = 0;
+      asked_ = 0;
     }
   }
   return true;
@@ -170,7 +199,7 @@ bool Lane::read_chunk() {
     busy_ = false;
     return false;
   }
-  chunk_ = std::min<std::size_t>(kBufferSize, total_ - done_);
+  chunk_ = std::min<std::size_t>(kChunkSize, total_ - done_);
   if (fill(chunk_)) return true;
   shared_.bytes.fetch_add(total_ - done_, std::memory_order_relaxed);
   busy_ = false;
@@ -178,13 +207,17 @@ bool Lane::read_chunk() {
   return false;
 }
 
-void Lane::finish_chunk(HashBatch& batch, MerkleHasher& merkle) {
-  const std::span<const std::byte> bytes = chunk();
-  if (shared_.options.v2 && done_ < part_.length) {
-    const std::size_t own = std::min<std::size_t>(bytes.size(), part_.length - done_);
-    const std::size_t count = (own + kBlockSize - 1) / kBlockSize;
-    batch.leaves(bytes.first(own), std::span(leaves_).subspan(done_ / kBlockSize, count));
+void Lane::add_leaves(std::vector<Leaf>& leaves) {
+  if (done_ >= part_.length) return;
+  const auto own = chunk().first(std::min<std::size_t>(chunk_, part_.length - done_));
+  for (std::size_t at = 0; at < own.size(); at += kBlockSize) {
+    leaves.push_back({own.subspan(at, std::min<std::size_t>(kBlockSize, own.size() - at)),
+                      &leaves_[(done_ + at) / kBlockSize]});
   }
+}
+
+void Lane::finish_chunk(MerkleHasher& merkle) {
+  const std::span<const std::byte> bytes = chunk();
   if (shared_.options.block_checks) {
     for (std::size_t at = 0; at < bytes.size(); at += kBlockSize) {
       const std::size_t size = std::min<std::size_t>(kBlockSize, bytes.size() - at);
@@ -214,32 +247,62 @@ void Lane::report(MerkleHasher& merkle) {
   shared_.sink.on_piece(piece_);
 }
 
-// A thread: two pieces in step, since two messages hash faster than one (sha_lanes.hh). A piece's
-// leaves are many messages in themselves, so v2 alone needs no second piece.
+// How many pieces a thread has under way: as many as are hashed in step.
+std::size_t lanes_for(const Shared& shared, unsigned jobs) {
+  std::size_t lanes = HashBatch::in_step();
+  if (!shared.options.v1) {
+    // Leaves are many messages in themselves.
+    const std::size_t chunk =
+        std::min<std::size_t>(shared.layout.blocks().piece_size, kChunkSize) / kBlockSize;
+    lanes = chunk == 0 ? lanes : (lanes + chunk - 1) / chunk;
+  }
+  // No thread takes another's share.
+  const std::size_t pieces = shared.layout.blocks().piece_count();
+  return std::clamp<std::size_t>((pieces + jobs - 1) / jobs, 1, lanes);
+}
+
+// A thread: several pieces in step, since several messages hash faster than one.
 class Worker {
  public:
-  explicit Worker(Shared& shared) : shared_(shared), one_(shared) {
-    if (shared.options.v1 && shared.layout.blocks().piece_count() > 1) two_.emplace(shared);
+  Worker(Shared& shared, unsigned jobs) : shared_(shared), buffers_(nullptr, &std::free) {
+    const std::size_t lanes = lanes_for(shared, jobs);
+    buffers_.reset(static_cast<std::byte*>(std::aligned_alloc(4096, lanes * kChunkSize)));
+    ASSERT(buffers_ != nullptr);
+    lanes_.reserve(lanes);
+    for (std::size_t i = 0; i < lanes; ++i)
+      lanes_.emplace_back(shared, buffers_.get() + i * kChunkSize);
   }
   void run() {
-    while (true) {
-      take(one_);
-      if (two_) take(*two_);
-      const bool has_one = one_.busy() && one_.read_chunk();
-      const bool has_two = two_ && two_->busy() && two_->read_chunk();
-      if (has_one && has_two && shared_.options.v1) {
-        Sha1::update_both(one_.sha1(), one_.chunk(), two_->sha1(), two_->chunk());
-      } else if (shared_.options.v1) {
-        if (has_one) one_.sha1().update(one_.chunk());
-        if (has_two) two_->sha1().update(two_->chunk());
+    while (read_chunks()) {
+      if (shared_.options.v1) Sha1::update_all(hashers_, chunks_);
+      if (shared_.options.v2) {
+        leaves_.clear();
+        for (Lane* lane : read_)
+          lane->add_leaves(leaves_);
+        batch_.leaves(leaves_);
       }
-      if (has_one) one_.finish_chunk(batch_, merkle_);
-      if (has_two) two_->finish_chunk(batch_, merkle_);
-      if (exhausted_ && !one_.busy() && !(two_ && two_->busy())) return;
+      for (Lane* lane : read_)
+        lane->finish_chunk(merkle_);
     }
   }
 
  private:
+  // The next chunk of every piece under way, idle lanes begin another one; false when all is done.
+  bool read_chunks() {
+    bool busy = false;
+    read_.clear();
+    hashers_.clear();
+    chunks_.clear();
+    for (Lane& lane : lanes_) {
+      take(lane);
+      busy = busy || lane.busy();
+      if (!lane.busy() || !lane.read_chunk()) continue;
+      read_.push_back(&lane);
+      hashers_.push_back(&lane.sha1());
+      chunks_.push_back(lane.chunk());
+    }
+    return busy;
+  }
   // Gives an idle lane the next piece.
   void take(Lane& lane) {
     if (lane.busy() || exhausted_) return;
@@ -254,8 +317,13 @@ class Worker {
   Shared& shared_;
   HashBatch batch_;
   MerkleHasher merkle_;
-  Lane one_;
-  std::optional<Lane> two_;
+  std::unique_ptr<std::byte[], decltype(&std::free)> buffers_;
+  std::vector<Lane> lanes_;
+  // Of one turn: the lanes that have a chunk, and what is to be done with it.
+  std::vector<Lane*> read_;
+  std::vector<Sha1*> hashers_;
+  std::vector<std::span<const std::byte>> chunks_;
+  std::vector<Leaf> leaves_;
   bool exhausted_ = false;  // no piece is left to begin
 };
 
@@ -287,10 +355,10 @@ bool hash_pieces(const PieceLayout& layout, std::span<const std::string> paths,
   } stop_at_exit{shared};
   shared.running = jobs;
   for (unsigned i = 0; i < jobs; ++i) {
-    threads.emplace_back([&shared, i] {
+    threads.emplace_back([&shared, i, jobs] {
       const std::vector<unsigned>& cpus = shared.options.cpus;
       if (!cpus.empty()) pin_to(cpus[i % cpus.size()]);
-      Worker(shared).run();
+      Worker(shared, jobs).run();
       const std::lock_guard lock(shared.mutex);
       --shared.running;
       shared.ended.notify_one();

@@ -1,10 +1,11 @@
 // Reads and hashes the pieces of a data set on all cores: what `create`, `verify` and a full check
 // before seeding share.
 //
-// Threads take pieces from one counter, in order, so that a disk sees nearly sequential reads. Each
-// reads into a buffer of its own that stays in its core's L2 cache and hashes while the bytes are
-// hot: SHA-1, the v2 leaves and the block checksums in one pass. Memory is bounded by the number
-// of threads and the piece size (32 bytes per 16 KiB), whatever the size of the data.
+// Threads take pieces from one counter, in order. Each has as many under way as its core hashes in
+// step (crypto/hash_batch.hh), reads a chunk of each into buffers of its own that stay in its
+// core's L2 cache, and hashes while the bytes are hot: SHA-1, the v2 leaves and the block checksums
+// in one pass. A disk sees nearly sequential reads all the same. Memory is bounded by the number of
+// threads and the piece size (README.md), whatever the size of the data.
 #pragma once
 
 #include <cstdint>
