@@ -2,7 +2,7 @@
 """Misbehaving peers against a real `penstock seed`, while honest ones fetch. See README.md.
 
 usage: run.py [--penstock FILE] [--never-read N] [--quiet S] [--wave S] [--loss PERCENT]
-              [--only WAVES] [--json FILE]
+              [--only WAVE]… [--json FILE]
 
 The last line is "N passed, N failed, N skipped".
 """
@@ -149,7 +149,7 @@ class Test:
             os.sched_setaffinity(0, {1})  # ours: the misbehaving peers leave the seed its processor
         self.crowd = peers.Crowd(("127.0.0.1", self.seed.port), options.patience)
         self.torrent_file = torrent_file
-        self.only = set(options.only.split(",")) if options.only else set()
+        self.only = set(options.only)
         self.met = set()
         self.windows = []
         self.failures = []
@@ -332,7 +332,7 @@ def main():
     parser.add_argument("--wave", type=int, default=4, help="seconds of each kind of peers")
     parser.add_argument("--loss", type=float, default=50, help="percent that honest peers may lose")
     parser.add_argument("--patience", type=float, default=1.0, help="factor on the deadlines")
-    parser.add_argument("--only", help="of the waves between, only these, by name: a,b")
+    parser.add_argument("--only", action="append", default=[], help="of the waves between, this one, by name")
     parser.add_argument("--json", help="where to write the figures")
     options = parser.parse_args()
     if not enter_namespace():
