@@ -35,7 +35,8 @@ struct SegmentOut {
   std::array<PayloadPart, kPartsMax> parts;
 };
 
-// Bounded output of poll_transmit: what doesn't fit is asked for again.
+// Bounded output of poll_transmit: what doesn't fit is asked for again. Connections share one, a
+// turn each: net/ sets the limit of a turn, so that a fast one doesn't starve the rest.
 class TxBurst {
  public:
   static constexpr std::size_t kCapacity = 64;
@@ -43,18 +44,25 @@ class TxBurst {
   // Bytes of payload that one segment may carry: the device's TSO, or an MSS.
   explicit TxBurst(std::uint32_t tso_bytes_max = 0) : tso_bytes_max_(tso_bytes_max) {}
 
-  [[nodiscard]] SegmentOut* append() {
-    return count_ == kCapacity ? nullptr : &segments_[count_++];
-  }
+  [[nodiscard]] SegmentOut* append() { return full() ? nullptr : &segments_[count_++]; }
   [[nodiscard]] std::size_t size() const { return count_; }
-  [[nodiscard]] bool full() const { return count_ == kCapacity; }
+  [[nodiscard]] bool full() const { return count_ == limit_; }
   [[nodiscard]] const SegmentOut& operator[](std::size_t i) const { return segments_[i]; }
   [[nodiscard]] std::uint32_t tso_bytes_max() const { return tso_bytes_max_; }
-  void clear() { count_ = 0; }
+  void clear() {
+    count_ = 0;
+    limit_ = kCapacity;
+  }
+  // A turn begins: at most so many segments are appended now.
+  void begin_turn(std::size_t segments_max) {
+    const std::size_t room = kCapacity - count_;
+    limit_ = count_ + (segments_max < room ? segments_max : room);
+  }
 
  private:
   std::uint32_t tso_bytes_max_;
   std::size_t count_ = 0;
+  std::size_t limit_ = kCapacity;
   std::array<SegmentOut, kCapacity> segments_;
 };
 
