@@ -72,6 +72,7 @@ enum class StreamError : std::uint8_t {
   refused,         // connect() was refused
   unreachable,     // no route, no address
   no_resources,    // out of descriptors or memory
+  content_lost,    // on_content had nothing: what the peer was promised can't be sent
 };
 
 struct StreamEvent {

@@ -17,7 +17,8 @@ inline constexpr std::size_t kPartsMax = 3;
 struct PayloadPart {
   const std::byte* data = nullptr;
   std::uint32_t length = 0;
-  // Counted up while a device may read the bytes; nullptr: to be copied into the head of the frame.
+  // Counted up while a device may read the bytes. They may be copied into the head of the frame
+  // instead, where they come first and fit.
   std::uint32_t* in_use = nullptr;
 };
 

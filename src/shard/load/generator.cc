@@ -42,6 +42,8 @@ const char* name_of(StreamError error) {
       return "connect_unreachable";
     case StreamError::no_resources:
       return "no_resources";
+    case StreamError::content_lost:
+      return "content_lost";
   }
   return "connection_reset";
 }
