@@ -222,6 +222,9 @@ void LoadGenerator::on_stream_event(Instant now, const StreamEvent& event) {
       ++counters_.closes;
       lose(now, index, name_of(event.error), kRetryPause);
       break;
+    case StreamEvent::Kind::released:
+    case StreamEvent::Kind::need:
+      UNREACHABLE();  // it sends small parts only
     case StreamEvent::Kind::accepted:
       UNREACHABLE();  // a generator has no listener
   }
