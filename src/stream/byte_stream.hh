@@ -114,7 +114,8 @@ class StreamPort {
   virtual bool connect(const Endpoint& remote, const IpAddress& local, StreamHandle& out) = 0;
 
   // Ends it: what was accepted is still delivered if `graceful`, else it is reset. No event
-  // follows.
+  // follows, but where payload is kept `released` and `need` until nothing of it is (so after
+  // `closed_by_peer`, too): the handle is not used again before.
   virtual void close(StreamHandle stream, bool graceful) = 0;
 
   // Whether slab parts are kept by reference until they are acknowledged (own TCP), instead of
@@ -127,11 +128,13 @@ class StreamPort {
     return false;
   }
   // The answer to `need`: the bytes, now kept under the same pin; nullptr: they are lost, and the
-  // stream is closed.
-  virtual void on_content(StreamHandle stream, std::uint64_t pin, const ContentRef& content,
+  // stream is closed. False: they are not wanted any more (the stream ended, or was acknowledged
+  // meanwhile); `data` is not kept, and no `released` follows for it.
+  virtual bool on_content(StreamHandle stream, std::uint64_t pin, const ContentRef& content,
                           const std::byte* data) {
     static_cast<void>(stream), static_cast<void>(pin), static_cast<void>(content);
     static_cast<void>(data);
+    return false;
   }
 };
 

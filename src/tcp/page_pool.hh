@@ -1,7 +1,9 @@
 // Pages of a shard's TCP: one allocation at the start, last in first out.
 //
 // A page that a device may still read when its owner lets go of it waits in limbo until its owner's
-// kind says that it is idle.
+// kind says that it is idle. A pool that defers keeps every page that comes back until
+// free_deferred(): what was lent to the application stays as it is to the end of the cycle,
+// whatever happens to its connection.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +27,7 @@ class PagePool {
         ::operator new (std::size_t{count} * kPageSize, std::align_val_t{kPageSize})));
     free_.reserve(count);
     limbo_.reserve(count);
+    deferred_.reserve(count);
     for (std::uint32_t i = count; i > 0; --i)
       free_.push_back(i - 1);
   }
@@ -37,8 +40,13 @@ class PagePool {
     return page;
   }
   void give_back(std::uint32_t page) {
-    DCHECK(page < count_ && free_.size() < count_);
-    free_.push_back(page);
+    DCHECK(page < count_ && free_.size() + deferred_.size() < count_);
+    (defers_ ? deferred_ : free_).push_back(page);
+  }
+  void defer(bool on) { defers_ = on; }
+  void free_deferred() {
+    free_.insert(free_.end(), deferred_.begin(), deferred_.end());
+    deferred_.clear();
   }
   // A device may read it.
   void park(std::uint32_t page) { limbo_.push_back(page); }
@@ -61,7 +69,7 @@ class PagePool {
     return memory_.get() + std::size_t{page} * kPageSize;
   }
   [[nodiscard]] std::uint32_t free_count() const {
-    return static_cast<std::uint32_t>(free_.size());
+    return static_cast<std::uint32_t>(free_.size() + deferred_.size());
   }
   [[nodiscard]] std::uint32_t limbo_count() const {
     return static_cast<std::uint32_t>(limbo_.size());
@@ -80,6 +88,8 @@ class PagePool {
   std::unique_ptr<std::byte, Free> memory_;
   std::vector<std::uint32_t> free_;
   std::vector<std::uint32_t> limbo_;
+  std::vector<std::uint32_t> deferred_;
+  bool defers_ = false;
 };
 
 }  // namespace penstock::tcp
