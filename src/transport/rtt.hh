@@ -1,8 +1,12 @@
 // Round-trip time and retransmission timeout (RFC 6298), and the windowed minimum (RFC 8985 §6.2).
 //
-// DEVIATION(RFC 6298 §2.4): the least RTO is 200 ms instead of 1 s, as deployed stacks have it; the
-// variance term is at least 200 ms / 4 for the same reason Linux has: a delayed ACK after a quiet
-// path isn't a loss.
+// Algorithm: SRTT and RTTVAR with gains 1/8 and 1/4; RTO = SRTT + max(4 RTTVAR, 200 ms). The
+// minimum is kept for two windows of 5 s, this one and the one before. Timers: none; the owner's
+// RTO timer runs for rto(), doubled by it (RFC 6298 §5.5). Invariants: least() <= every sample of
+// the last 5 s; rto() within RtoLimits.
+//
+// DEVIATION(RFC 6298 §2.4): the least RTO is SRTT + 200 ms instead of 1 s, as deployed stacks have
+// it: a delayed ACK on a path without jitter isn't a loss, and nobody waits a second for the rest.
 #pragma once
 
 #include "base/time.hh"
@@ -19,7 +23,8 @@ class RttEstimator {
  public:
   explicit RttEstimator(RtoLimits limits = {}) : limits_(limits) {}
 
-  // rtt > 0, of a segment sent once or told apart by timestamps (Karn, RFC 6298 §3).
+  // rtt of a segment sent once or told apart by timestamps (Karn, RFC 6298 §3). Not above 0: not
+  // counted, but as 1 ns (a clock that stands still in a burst).
   void on_sample(Instant now, Duration rtt);
   // Forgets what was learnt (RFC 6298 §5.7, a path that changed); the minimum stays until it ages.
   void restart();
@@ -28,7 +33,7 @@ class RttEstimator {
   [[nodiscard]] Duration smoothed() const { return srtt_; }
   [[nodiscard]] Duration variation() const { return rttvar_; }
   [[nodiscard]] Duration latest() const { return latest_; }
-  // Least of the last 10 s or so; Duration::max() without a sample.
+  // Least of the last 5 to 10 s; Duration::max() without a sample.
   [[nodiscard]] Duration least() const { return least_; }
   // Without backoff: the owner doubles (RFC 6298 §5.5).
   [[nodiscard]] Duration rto() const;
