@@ -5,8 +5,10 @@
 // the shard. net/ owns connections, finds them by their tuple and writes their headers.
 //
 // Order of calls, per segment: on_segment, then poll_event until it says no (payload in order is
-// borrowed from the frame, so it must be taken before the frame goes), later poll_transmit until it
-// gives nothing or the burst is full, and next_timeout() into a timer.
+// borrowed from the frame, so it must be taken before the frame goes), later poll_transmit, once
+// for all that came, and poll_event again (`need`); then next_timeout() into a timer. After
+// try_send, set_reading, close, abort, on_content and on_timeout, too, something may be ready for
+// poll_transmit and poll_event.
 #pragma once
 
 #include <cstddef>
@@ -99,8 +101,8 @@ class Connection {
   [[nodiscard]] Instant next_timeout() const;
   // Appends segments; returns how many. Pacing may withhold them: next_timeout() then says when.
   std::size_t poll_transmit(Instant now, TxBurst& burst);
-  // A full burst or a full device withheld something that could go at once.
-  [[nodiscard]] bool has_output() const;
+  // A full burst withheld something that could go at once.
+  [[nodiscard]] bool has_output() const { return more_; }
   bool poll_event(Event& out);
 
   // As StreamPort::try_send: small parts are copied, slab parts with a pin are kept by reference
@@ -138,7 +140,7 @@ class Connection {
 
   // For tests and statistics.
   [[nodiscard]] std::uint32_t congestion_window() const { return cubic_.window(); }
-  [[nodiscard]] std::uint32_t in_flight() const;
+  [[nodiscard]] std::uint32_t in_flight() const { return board_ ? board_->in_flight() : 0; }
   [[nodiscard]] std::uint16_t segment_size() const { return mss_; }
   [[nodiscard]] const transport::RttEstimator& rtt() const { return rtt_; }
 
@@ -154,12 +156,12 @@ class Connection {
 
   // connection.cc
   void begin(Instant now, const Opening& opening);
-  void adopt_peer_options(const wire::TcpOptions& peer, std::uint16_t path_mss);
+  void adopt_peer_options(const wire::TcpOptions& peer);
+  void set_mss(std::uint16_t path_mss);
   void become_established(Instant now);
   void enter_time_wait(Instant now);
-  void finish(StreamError error);
-  void fail(Instant now, StreamError error, bool with_reset);
-  void set_mss(std::uint16_t mss);
+  void fail(StreamError error, bool with_reset);
+  void disarm_all();
 
   // connection_input.cc
   DropReason on_syn_sent(Instant now, const wire::TcpSegment& segment);
@@ -175,51 +177,70 @@ class Connection {
   DropReason on_payload(Instant now, const wire::TcpSegment& segment);
   void on_peer_fin(Instant now);
   void schedule_ack(Instant now, const wire::TcpSegment& segment, const Receiver::Arrival& arrival);
+  void on_congestion_marks(const wire::TcpSegment& segment);
   bool challenge(Instant now);
+  void stray_reset(SeqNumber seq);
 
   // connection_recovery.cc
   void react(Instant now, const wire::TcpSegment& segment, const transport::AckReport& report,
              std::uint32_t in_flight_before);
   void enter_recovery(Instant now, std::uint32_t in_flight_before);
-  void leave_recovery();
-  bool proved_spurious(const wire::TcpSegment& segment, const transport::AckReport& report) const;
-  void undo(Instant now);
+  void judge_tail_probe(Instant now, const wire::TcpSegment& segment,
+                        const transport::AckReport& report);
+  [[nodiscard]] bool proved_spurious(const wire::TcpSegment& segment,
+                                     const transport::AckReport& report) const;
+  void undo();
   void on_duplicate_ack(Instant now);
-  void on_ecn_echo(Instant now);
+  void on_ecn_echo(Instant now, std::uint32_t in_flight_before);
+  void on_reorder_timeout(Instant now);
   void on_retransmission_timeout(Instant now);
+  void suspect_black_hole();
   void update_pace();
+  [[nodiscard]] std::uint32_t window_now() const {
+    return phase_ == Phase::recovery ? recovery_window_ : cubic_.window();
+  }
 
   // connection_timers.cc
   void arm_sender(Instant now);
+  void arm_persist(Instant now);
   void on_sender_timeout(Instant now);
+  void on_persist_timeout(Instant now);
   void on_life_timeout(Instant now);
-  void on_handshake_timeout(Instant now);
-  [[nodiscard]] Duration backed_off(Duration base) const;
   void arm_life(Instant now);
+  [[nodiscard]] Duration backed_off(Duration base) const;
 
   // connection_output.cc
-  bool send_reset(TxBurst& burst);
-  bool send_syn(Instant now, TxBurst& burst);
+  void send_reset(TxBurst& burst);
+  void send_syn(Instant now, TxBurst& burst);
   bool send_lost(Instant now, TxBurst& burst);
   bool send_fresh(Instant now, TxBurst& burst);
-  bool send_fin(Instant now, TxBurst& burst);
-  bool send_tail_probe(Instant now, TxBurst& burst);
+  void send_fin(Instant now, TxBurst& burst);
+  void send_tail_probe(Instant now, TxBurst& burst);
   void send_probe(Instant now, TxBurst& burst);
   void send_acks(Instant now, TxBurst& burst);
-  SegmentOut* begin_segment(Instant now, TxBurst& burst, SeqNumber seq, std::uint8_t flags,
-                            bool with_sacks);
-  void finish_segment(Instant now, SegmentOut& segment);
-  [[nodiscard]] std::uint32_t usable_window() const;
-  [[nodiscard]] std::uint32_t fresh_allowed(Instant now, std::uint32_t tso_bytes_max,
-                                            std::uint32_t sack_bytes);
-  std::uint16_t advertise(Instant now);
-  void grow_receive_window(Instant now);
-  [[nodiscard]] std::uint32_t window_to_offer() const;
+  bool resend(Instant now, TxBurst& burst, transport::Scoreboard::Lost what, bool probe);
+  SegmentOut* begin_segment(Instant now, TxBurst& burst, SeqNumber seq);
+  void commit_segment(const SegmentOut& segment);
+  void commit_payload(Instant now, const SegmentOut& segment, bool again);
+  [[nodiscard]] std::uint32_t segment_most() const;
+  [[nodiscard]] bool pace_allows(Instant now, std::uint32_t& most);
+  [[nodiscard]] std::uint32_t fresh_length();
+  std::uint16_t advertise();
+  void grow_receive_window();
+  [[nodiscard]] SeqNumber edge_to_offer() const;
   [[nodiscard]] bool window_update_due() const;
 
+  [[nodiscard]] bool in_handshake() const {
+    return state_ == State::syn_sent || state_ == State::syn_received;
+  }
   [[nodiscard]] SeqNumber rcv_nxt() const { return receiver_.next() + (peer_fin_taken_ ? 1u : 0u); }
-  [[nodiscard]] SeqNumber snd_una() const { return board_ ? board_->una() : iss_; }
-  [[nodiscard]] SeqNumber snd_nxt() const;
+  // In CLOSED iss_ holds SND.NXT, for a reset.
+  [[nodiscard]] SeqNumber snd_nxt() const {
+    return in_handshake() ? iss_ + 1 : board_ ? board_->nxt() : iss_;
+  }
+  [[nodiscard]] std::uint32_t unsent() const {
+    return fin_ == Fin::sent ? 0 : queue_.end() - board_->nxt();
+  }
 
   // First what every segment touches.
   Shared* shared_;
@@ -249,19 +270,23 @@ class Connection {
   bool timestamps_ : 1 = false;
   bool sack_ : 1 = false;
   bool ecn_ : 1 = false;
+  bool shifts_ : 1 = false;  // both sides scale windows
   bool ack_now_ : 1 = false;
   bool reading_ : 1 = true;
   bool syn_due_ : 1 = false;
   bool active_ : 1 = false;
-  bool probe_due_ : 1 = false;       // a segment that makes the peer answer
-  bool tail_probe_due_ : 1 = false;  // RFC 8985 §7.3
-  bool tail_probing_ : 1 = false;    // one is under way until tail_end_
-  bool tail_resent_ : 1 = false;     // it was a retransmission
-  bool override_ : 1 = false;        // persist: send what fits (RFC 9293 §3.8.6.2.1)
-  bool more_ : 1 = false;            // the burst was full
-  bool paced_ : 1 = false;           // the pacer withheld something
-  bool limited_ : 1 = false;         // the congestion window did
-  bool reset_due_ : 1 = false;
+  bool probe_due_ : 1 = false;        // a segment that makes the peer answer
+  bool tail_probe_due_ : 1 = false;   // RFC 8985 §7.3
+  bool tail_probing_ : 1 = false;     // one is under way until tail_end_
+  bool tail_resent_ : 1 = false;      // it was a retransmission
+  bool force_ : 1 = false;            // a timeout: one segment, whatever is under way
+  bool override_ : 1 = false;         // persist: send what fits (RFC 9293 §3.8.6.2.1)
+  bool more_ : 1 = false;             // the burst was full
+  bool paced_ : 1 = false;            // the pacer withheld something
+  bool limited_ : 1 = false;          // the congestion window did
+  bool blocked_by_peer_ : 1 = false;  // the peer's window did
+  bool reset_due_ : 1 = false;        // at reset_seq_
+  bool syn_resent_ : 1 = false;
   bool echo_congestion_ : 1 = false;  // ECE until CWR (RFC 3168 §6.1.3)
   bool send_cwr_ : 1 = false;
   bool peer_fin_known_ : 1 = false;
@@ -281,6 +306,8 @@ class Connection {
   Instant life_at_ = Instant::never();   // handshake, keepalive, FIN-WAIT-2, TIME-WAIT
   Instant retry_at_ = Instant::never();  // a pool or a device held something back
 
+  Instant now_{};          // of the last call that told
+  Instant rto_from_{};     // RFC 6298 §5: the timer was last started
   Instant progress_at_{};  // SND.UNA last moved, or something came under way
   Instant heard_at_{};
   Instant sent_at_{};
@@ -295,7 +322,7 @@ class Connection {
   SeqNumber irs_;
   std::uint32_t undo_stamp_ = 0;  // of the first retransmission of the episode
   std::uint32_t recovery_window_ = 0;
-  std::uint32_t in_flight_most_ = 0;
+  SeqNumber reset_seq_;
   std::uint16_t told_mss_ = 0;  // by ICMP, not believed yet
   std::uint8_t keepalives_sent_ = 0;
   std::uint8_t dup_acks_seen_ = 0;

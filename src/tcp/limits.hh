@@ -9,7 +9,7 @@ namespace penstock::tcp {
 
 // The most that a connection may offer to receive, bytes: its pages are found through one page of
 // indices (receiver.hh).
-inline constexpr std::uint32_t kReceiveWindowMost = (4 << 20) - 4096;
+inline constexpr std::uint32_t kReceiveWindowMost = (4 << 20) - 8192;
 
 struct Limits {
   std::uint32_t connections_max = 4096;
@@ -22,8 +22,9 @@ struct Limits {
   // came out of order or isn't read. Apart, so that no peer can keep others from sending.
   std::uint32_t send_pages = 8192;
   std::uint32_t receive_pages = 8192;
-  // Records of what is under way (transport/scoreboard.hh).
-  std::uint32_t records = 1 << 17;
+  // Of what is under way (transport/record_pool.hh): 832 bytes each, at least two for a connection
+  // that has something under way.
+  std::uint32_t record_pages = 1 << 14;
 
   // DEVIATION(RFC 9293 §3.4.2): the segment lifetime is taken as 30 s, not 2 minutes.
   Duration time_wait = Duration::seconds(60);

@@ -64,8 +64,9 @@ class Receiver {
   [[nodiscard]] bool borrowed() const { return !direct_.empty(); }
   [[nodiscard]] bool has_holes() const { return island_count_ != 0; }
   [[nodiscard]] bool dsack_due() const { return dsack_; }
-  // Fills in at most `most` blocks and forgets the DSACK.
-  std::size_t sack_blocks(std::span<wire::SackBlock> out);
+  // As many as fit; the DSACK is due until it was sent.
+  std::size_t sack_blocks(std::span<wire::SackBlock> out) const;
+  void dsack_sent() { dsack_ = false; }
   [[nodiscard]] std::size_t sack_count(std::size_t most) const;
   void validate() const;
 
@@ -80,7 +81,6 @@ class Receiver {
   void insert(SeqNumber begin, SeqNumber end, bool& duplicate);
   void absorb();
   void remember(SeqNumber at);
-  void free_before(SeqNumber seq);
   void release_if_empty();
   [[nodiscard]] const wire::SackBlock* island_with(SeqNumber at) const;
 

@@ -46,6 +46,8 @@ class TxBurst {
   explicit TxBurst(std::uint32_t tso_bytes_max = 0) : tso_bytes_max_(tso_bytes_max) {}
 
   [[nodiscard]] SegmentOut* append() { return full() ? nullptr : &segments_[count_++]; }
+  // The last one isn't to go after all.
+  void take_back() { --count_; }
   [[nodiscard]] std::size_t size() const { return count_; }
   [[nodiscard]] bool full() const { return count_ == limit_; }
   [[nodiscard]] const SegmentOut& operator[](std::size_t i) const { return segments_[i]; }
