@@ -35,12 +35,6 @@ std::uint64_t add_up(std::span<const std::byte> bytes, std::uint64_t sum) {
   return sum + rest;
 }
 
-std::uint16_t finish_sum(std::uint64_t sum) {
-  while (sum >> 16 != 0)
-    sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<std::uint16_t>(~sum);
-}
-
 std::uint64_t pseudo_sum(std::span<const std::byte> ip, std::size_t transport_length) {
   const bool six = byte_at(ip, 0) >> 4 == 6;
   std::array<std::byte, 8> tail{};

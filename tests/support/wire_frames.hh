@@ -7,13 +7,12 @@
 #include <span>
 
 #include "nic_tap/vnet_header.hh"
+#include "support/packet.hh"  // finish_sum
 
 namespace penstock::support {
 
 // The sum of RFC 1071 over the bytes, on top of `sum`; not folded.
 std::uint64_t add_up(std::span<const std::byte> bytes, std::uint64_t sum = 0);
-// Folded and complemented, as it is stored (in memory order).
-std::uint16_t finish_sum(std::uint64_t sum);
 // Over addresses, protocol and length of the packet at `ip` (IPv4 or IPv6), whose transport part is
 // that long.
 std::uint64_t pseudo_sum(std::span<const std::byte> ip, std::size_t transport_length);
