@@ -87,9 +87,10 @@ DropReason Connection::on_synchronised(Instant now, const wire::TcpSegment& segm
   if (const DropReason reason = check_ack(now, segment); reason != DropReason::none) return reason;
   heard_at_ = now;
   keepalives_sent_ = 0;
-  // RFC 7323 §4.3: of the segment that the last ACK asked for.
+  // RFC 7323 §4.3: of the segment that the last ACK asked for. An outdated one gives way (§5.5).
   if (timestamps_ && segment.options.has_timestamps && at_or_before(segment.seq, last_ack_sent_) &&
-      at_or_before(SeqNumber(ts_recent_), SeqNumber(segment.options.ts_value))) {
+      (at_or_before(SeqNumber(ts_recent_), SeqNumber(segment.options.ts_value)) ||
+       now - ts_recent_at_ > kTimestampLife)) {
     ts_recent_ = segment.options.ts_value;
     ts_recent_at_ = now;
   }

@@ -61,8 +61,9 @@ void Connection::react(Instant now, const wire::TcpSegment& segment,
       return;
     }
     case Phase::recovery:
-      // RFC 6582 §3.2 step 3: a partial ACK tells of the next loss.
-      if (!sack_ && report.acked != 0) board_->mark_first_lost();
+      // RFC 6582 §3.2 step 3: a partial ACK tells of the next loss, which goes at once (the pipe
+      // doesn't know of the segments behind the duplicate ACKs).
+      if (!sack_ && report.acked != 0) force_ = board_->mark_first_lost() != 0;
       break;
   }
   recovery_window_ =
@@ -129,6 +130,7 @@ void Connection::on_duplicate_ack(Instant now) {
   const std::uint32_t in_flight = board_->in_flight();
   if (board_->mark_first_lost() == 0) return;
   enter_recovery(now, in_flight);
+  force_ = true;
   recovery_window_ = prr_.on_ack(kDupThresh * mss_, board_->in_flight(), false);
 }
 
