@@ -74,6 +74,7 @@ void Connection::open_passive(Instant now, const Opening& opening, bool cookie) 
 void Connection::adopt_peer_options(const wire::TcpOptions& peer) {
   timestamps_ = peer.has_timestamps;
   sack_ = peer.sack_permitted;
+  board_->set_rack(sack_);
   shifts_ = peer.window_shift != wire::kNoWindowShift;
   if (shifts_) {
     snd_shift_ = std::min(peer.window_shift, kWindowShiftMost);

@@ -111,7 +111,7 @@ bool Connection::proved_spurious(const wire::TcpSegment& segment,
 void Connection::undo() {
   ++shared_->counters.undone;
   undo_possible_ = false;
-  board_->undo_lost();
+  board_->undo_lost(now_);
   cubic_.undo();
   phase_ = Phase::open;
   backoffs_ = 0;

@@ -77,6 +77,10 @@ class Scoreboard {
   Scoreboard(const Scoreboard&) = delete;
   Scoreboard& operator=(const Scoreboard&) = delete;
 
+  // Off: the peer doesn't do SACK, and RACK, which needs it (RFC 8985 §4), judges nothing: what is
+  // lost is found by mark_first_lost and on_timeout. On at the beginning.
+  void set_rack(bool on) { rack_ = on; }
+
   // New bytes at nxt() go out, now or later than whatever went before. False: the pool is empty or
   // this connection has kRecordsMax; nothing was recorded, don't send. length, mss > 0.
   [[nodiscard]] bool on_sent(Instant now, std::uint32_t length, std::uint16_t mss);
@@ -106,9 +110,9 @@ class Scoreboard {
   void begin_episode();
   // Bytes sent again in this episode and not told of by DSACK. 0 at its end: none was needed.
   [[nodiscard]] std::uint32_t episode_resent() const { return episode_resent_; }
-  // A timeout or recovery proved spurious: nothing of the original flight is lost, until judged so
-  // anew.
-  void undo_lost();
+  // A timeout or recovery proved spurious: nothing is lost, until judged so anew. What was sent
+  // again and lost again counts as sent now.
+  void undo_lost(Instant now);
 
   // The first bytes that are lost and not sent again, at most `most`: whole records, or a part of
   // the first. False: none.
@@ -221,6 +225,7 @@ class Scoreboard {
   bool in_duplicate_round_ = false;
   bool in_episode_ = false;
   bool in_recovery_ = false;
+  bool rack_ = true;
 };
 
 }  // namespace penstock::transport

@@ -217,6 +217,7 @@ void Scoreboard::take_block(AckState& state, wire::SackBlock& block) {
       if (after(k.begin, at)) stretch.end = sooner(stretch.end, k.begin);
     }
     if (covering != nullptr) {
+      if (!any) block.begin = at;
       at = covering->end;
       marked_end = sooner(at, block.end);
       any = true;

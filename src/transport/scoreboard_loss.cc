@@ -52,7 +52,7 @@ void Scoreboard::adapt_reorder_window(bool duplicate, bool in_recovery) {
 // RACK_detect_loss, RFC 8985 §6.2 step 5.
 void Scoreboard::detect_losses(Instant now, const RttEstimator& rtt, AckReport& report) {
   deadline_ = Instant::never();
-  if (empty() || newest_sent_.ns < 0) return;
+  if (!rack_ || empty() || newest_sent_.ns < 0) return;
   const Duration patience = newest_rtt_ + reorder_window(rtt);
   judge_resent(now - patience, report);
   judge_originals(now - patience, report);
@@ -154,7 +154,8 @@ void Scoreboard::on_timeout(Instant now, const RttEstimator& rtt, bool reneged) 
          open &= open - 1) {
       const std::uint32_t k = lowest_bit(open);
       const bool first = i == directory_begin_ && k == in.begin;
-      if (first || reneged || Instant{in.sent[k]} <= overdue) lost |= std::uint64_t{1} << k;
+      if (first || reneged || !rack_ || Instant{in.sent[k]} <= overdue)
+        lost |= std::uint64_t{1} << k;
     }
     if (lost != 0) mark_lost(in, lost);
   }
@@ -175,10 +176,18 @@ std::uint32_t Scoreboard::mark_first_lost() {
   return bytes_of(first, bit);
 }
 
-void Scoreboard::undo_lost() {
+void Scoreboard::undo_lost(Instant now) {
   if (lost_ == 0) return;
-  for (std::uint32_t i = directory_begin_; i < directory_end_; ++i)
-    page(i).lost = 0;
+  for (std::uint32_t i = directory_begin_; i < directory_end_; ++i) {
+    Page& in = page(i);
+    // RACK's queue has forgotten these, and they would be out of its order.
+    for (std::uint64_t again = in.lost & in.resent; again != 0; again &= again - 1) {
+      const std::uint32_t k = lowest_bit(again);
+      in.sent[k] = now.ns;
+      push_resent(now, SeqNumber(in.seq[k]), SeqNumber(in.seq[k + 1]));
+    }
+    in.lost = 0;
+  }
   lost_ = 0;
   lost_first_ = nxt_;
   cursor_ = una_;

@@ -52,6 +52,12 @@ void Cubic::start(Instant now, std::uint32_t window, std::uint16_t mss) {
   validated_ = now;
 }
 
+void Cubic::set_mss(std::uint16_t mss) {
+  mss_ = mss;
+  curve_.window = std::max<std::uint32_t>(curve_.window, mss);
+  curve_.ssthresh = std::max(curve_.ssthresh, 2u * mss);
+}
+
 void Cubic::on_ack(const AckSample& sample) {
   count_round(sample);
   roll_period(sample.now, std::max(sample.rtt_smoothed * 3, kPipePeriodLeast));

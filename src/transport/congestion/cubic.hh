@@ -45,8 +45,8 @@ class Cubic {
  public:
   // window: of the start (RFC 6928), bytes. mss: payload of a full segment, bytes, 88 … 65,483.
   void start(Instant now, std::uint32_t window, std::uint16_t mss);
-  // The path changed its MTU: the window keeps its bytes.
-  void set_mss(std::uint16_t mss) { mss_ = mss; }
+  // The path changed its MTU: the window keeps its bytes, but is at least a segment.
+  void set_mss(std::uint16_t mss);
 
   // In open and disorder, and in CWR after ECN; not in recovery (there PRR says what may go).
   void on_ack(const AckSample& sample);
