@@ -121,8 +121,14 @@ void Scoreboard::pop_acked(AckState& state, SeqNumber ack) {
       pop_page();
       continue;
     }
+    // The record that `ack` lies in: near, most often.
     std::uint32_t end = first.begin;
-    std::uint32_t count = first.end - first.begin;
+    std::uint32_t count = 1;
+    while (end + count < first.end && at_or_before(SeqNumber(first.seq[end + count]), ack)) {
+      end += count;
+      count *= 2;
+    }
+    count = std::min(count, first.end - end);
     while (count > 1) {
       const std::uint32_t half = count / 2;
       end += at_or_before(SeqNumber(first.seq[end + half]), ack) ? half : 0;

@@ -62,8 +62,18 @@ void Scoreboard::detect_losses(Instant now, const RttEstimator& rtt, AckReport& 
 // deadline_: of when the first suspect was sent, here.
 void Scoreboard::judge_originals(Instant overdue, AckReport& report) {
   if (cursor_ == nxt_) return;
-  const Page& first = pool_->page(head_);
-  const Place place = cursor_ == una_ ? Place{directory_begin_, first.begin} : find(cursor_);
+  Place place;
+  if (cursor_ == una_) {
+    const Page& first = pool_->page(head_);
+    const std::uint32_t k = first.begin;
+    // Nothing sent later came: the usual case, and then the directory isn't needed.
+    if (((first.sacked | first.lost | first.resent) >> k & 1) == 0 &&
+        !sent_before_newest(Instant{first.sent[k]}, SeqNumber(first.seq[k + 1])))
+      return;
+    place = {directory_begin_, k};
+  } else {
+    place = find(cursor_);
+  }
   std::uint32_t from = place.index;
   for (std::uint32_t i = place.entry; i < directory_end_; ++i) {
     Page& in = page(i);
