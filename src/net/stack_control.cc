@@ -155,6 +155,17 @@ void Stack::Impl::on_neighbour(const ParsedFrame& frame) {
   ++counters.answers_out;
 }
 
+namespace {
+
+// RFC 9293 §3.9.2.2: what isn't a hard error ends nothing.
+bool is_hard_error(const ParsedFrame& frame) {
+  const std::uint8_t code = frame.icmp.code;
+  if (frame.v4) return code == wire::IcmpCode::protocol || code == wire::IcmpCode::port;
+  return code == wire::Icmp6Code::prohibited || code == wire::Icmp6Code::port;
+}
+
+}  // namespace
+
 void Stack::Impl::on_icmp_error(const ParsedFrame& frame) {
   wire::QuotedPacket quoted;
   const bool readable = frame.v4 ? wire::parse_quoted_ipv4(frame.icmp.body, quoted)
@@ -166,6 +177,7 @@ void Stack::Impl::on_icmp_error(const ParsedFrame& frame) {
   const bool too_big = frame.v4 ? frame.icmp.code == wire::IcmpCode::fragmentation_needed
                                 : frame.icmp.type == wire::Icmp6Type::packet_too_big;
   if (too_big) return on_too_big(frame, quoted);
+  if (!is_hard_error(frame)) return drop(DropReason::icmp_ignored);
   const tcp::Flow flow{quoted.source, quoted.destination, quoted.source_port,
                        quoted.destination_port};
   const std::uint32_t index = find_flow(flow, static_cast<std::uint32_t>(shared.hash(flow)));

@@ -51,6 +51,18 @@ class EchoBuffers {
   std::array<std::uint32_t, kCount> in_use_{};
 };
 
+// A station on the link as the listener keeps it for us.
+inline std::uint64_t station_of(const wire::MacAddress& mac) {
+  std::uint64_t station = 0;
+  std::memcpy(&station, mac.bytes.data(), mac.bytes.size());
+  return station;
+}
+inline wire::MacAddress mac_of(std::uint64_t station) {
+  wire::MacAddress mac;
+  std::memcpy(mac.bytes.data(), &station, mac.bytes.size());
+  return mac;
+}
+
 struct Stack::Impl {
   // Pacing, delayed ACKs, RACK: ticks of 16 µs.
   using Wheel = FineWheel<14>;

@@ -118,7 +118,7 @@ void Stack::Impl::on_stray(const ParsedFrame& frame, const tcp::Flow& flow) {
     const std::uint16_t path_mss = host.mss(frame.v4);
     if (segment.has(TcpFlags::syn) && !segment.has(TcpFlags::ack)) {
       const SeqNumber* least = waited.verdict == Waited::reopen ? &waited.iss_least : nullptr;
-      listener.on_syn(now, flow, segment, path_mss, least, answer);
+      listener.on_syn(now, flow, segment, path_mss, least, answer, station_of(frame.source_mac));
     } else {
       listener.on_ack(now, flow, segment, path_mss, !slots.full(), answer);
     }

@@ -54,24 +54,12 @@ void Stack::Impl::run_timers() {
 void Stack::Impl::send_half_open() {
   tcp::Flow flow;
   tcp::SegmentOut segment;
+  std::uint64_t station = 0;
   for (int i = 0; i < kControlBurst; ++i) {
     TxFrame* out = next_frame();
-    if (out == nullptr || !listener.poll_transmit(now, flow, segment)) return;
-    const Route route = host.route(flow.remote, flow.local);
-    const NeighbourId id = route.interface == kNoInterface
-                               ? kNoNeighbour
-                               : neighbours.hold(route.next_hop, route.interface);
-    if (id == kNoNeighbour) {
-      drop(DropReason::no_route);
-      continue;
-    }
-    wire::MacAddress mac;
-    const bool known = neighbours.resolve(now, id, mac) == Neighbours::Answer::known;
-    neighbours.release(id);
-    if (!known) {
-      drop(DropReason::no_neighbour);
-      continue;
-    }
+    if (out == nullptr || !listener.poll_transmit(now, flow, segment, &station)) return;
+    // Where the first one went: its next hop may be unknown here, as reply() needs no look-up.
+    const wire::MacAddress mac = mac_of(station);
     HeaderTemplate(host, flow).write(mac, segment, tx_checksum, *out);
     tx.push();
   }

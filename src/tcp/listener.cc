@@ -133,7 +133,8 @@ void Listener::write_syn_ack(Instant now, const Block& block, SegmentOut& out) c
 }
 
 void Listener::on_syn(Instant now, const Flow& flow, const wire::TcpSegment& segment,
-                      std::uint16_t path_mss, const SeqNumber* iss_least, Answer& answer) {
+                      std::uint16_t path_mss, const SeqNumber* iss_least, Answer& answer,
+                      std::uint64_t station) {
   ++shared_.counters.syns_in;
   answer.verdict = Verdict::reply;
   std::uint32_t index = find(flow);
@@ -169,7 +170,8 @@ void Listener::on_syn(Instant now, const Flow& flow, const wire::TcpSegment& seg
                 .timestamps = options.has_timestamps,
                 .ecn = shared_.limits().ecn && asks_for_ecn(segment) && segment.ecn == 0,
                 .first_sent = now,
-                .last_sent = now};
+                .last_sent = now,
+                .station = station};
   if (iss_least != nullptr && before(block.iss, *iss_least)) block.iss = *iss_least;
   std::uint32_t& head = bucket(flow);
   block.chain = head;
@@ -292,7 +294,7 @@ void Listener::check_cookie(Instant now, const Flow& flow, const wire::TcpSegmen
   answer.verdict = Verdict::establish;
 }
 
-bool Listener::poll_transmit(Instant now, Flow& flow, SegmentOut& out) {
+bool Listener::poll_transmit(Instant now, Flow& flow, SegmentOut& out, std::uint64_t* station) {
   for (std::size_t sent = 0; sent <= shared_.limits().syn_ack_retries; ++sent) {
     const List& list = lists_[sent];
     while (list.oldest != kNone && blocks_[list.oldest].due <= now) {
@@ -309,6 +311,7 @@ bool Listener::poll_transmit(Instant now, Flow& flow, SegmentOut& out) {
       block.ecn = false;  // RFC 3168 §6.1.1: perhaps it is what was in the way
       append(index);
       flow = block.flow;
+      if (station != nullptr) *station = block.station;
       write_syn_ack(now, block, out);
       return true;
     }

@@ -51,14 +51,16 @@ class Listener {
   // connection and isn't in TIME-WAIT (or may reopen: `iss_least` from there). path_mss: MTU - IP
   // header - 20.
   void on_syn(Instant now, const Flow& flow, const wire::TcpSegment& segment,
-              std::uint16_t path_mss, const SeqNumber* iss_least, Answer& answer);
+              std::uint16_t path_mss, const SeqNumber* iss_least, Answer& answer,
+              std::uint64_t station = 0);
   // Any other segment of such a flow. Without room for a connection (`room` false) a good ACK is
   // dropped: the peer sends again.
   void on_ack(Instant now, const Flow& flow, const wire::TcpSegment& segment,
               std::uint16_t path_mss, bool room, Answer& answer);
 
   // SYN-ACKs that are due again; frees what waited long enough. False: no more now.
-  bool poll_transmit(Instant now, Flow& flow, SegmentOut& out);
+  // station: what on_syn was given with the SYN, so that the answer goes where the first one went.
+  bool poll_transmit(Instant now, Flow& flow, SegmentOut& out, std::uint64_t* station = nullptr);
   [[nodiscard]] Instant next_timeout() const;
   // ICMP says that the peer isn't there (RFC 9293 §3.9.2.2); `quoted` must be our SYN-ACK.
   void on_unreachable(const Flow& flow, SeqNumber quoted);
@@ -85,6 +87,7 @@ class Listener {
     Instant first_sent{};
     Instant last_sent{};
     Instant due{};
+    std::uint64_t station = 0;
     std::uint32_t chain = 0;
     std::uint32_t older = 0;
     std::uint32_t newer = 0;
