@@ -122,9 +122,15 @@ void WireObserver::check_syn(Instant now, int side, const Packet& p, Flow& flow)
   const wire::TcpSegment& s = p.tcp;
   Half& mine = flow.half[side];
   if (mine.syn_sent && mine.iss != s.seq) {
+    if (mine.fin_at != ~std::uint64_t{0}) {
+      // The connection is over here, and a SYN of it came late: the peer will know better.
+      flow.half[0].reset = flow.half[1].reset = true;
+      return;
+    }
     // A SYN-ACK by cookie may follow one from the backlog, until one of them was taken up.
     if (mine.acked > 0 || mine.sent_end > 1) fail(now, side, p, "another initial sequence number");
-    mine = Half{};
+    mine.any_ts = false;
+    mine.may_send = 0;
   }
   mine.syn_sent = true;
   mine.iss = s.seq;
@@ -153,8 +159,8 @@ void WireObserver::check_data(Instant now, int side, const Packet& p, Flow& flow
   const std::uint64_t begin = unwrap(s.seq, mine.iss, mine.sent_end) + s.has(TcpFlags::syn);
   const std::uint64_t end = begin + s.payload.size();
   if (begin > mine.sent_end) return fail(now, side, p, "a hole after what was sent");
-  if (end > mine.fin_at) return fail(now, side, p, "data after the FIN");
   if (!s.payload.empty()) {
+    if (end > mine.fin_at) return fail(now, side, p, "data after the FIN");
     if (begin == 0 || begin > end) return fail(now, side, p, "data before the stream");
     const std::uint64_t key = stream_key(flow.server_port, side == flow.client);
     const std::size_t same = support::match_pattern(key, begin - 1, s.payload);
@@ -170,7 +176,8 @@ void WireObserver::check_data(Instant now, int side, const Packet& p, Flow& flow
       return fail(now, side, p, "beyond the window, " + std::to_string(mine.may_send));
     }
     const std::uint64_t initial = std::min(10 * mss, std::max(2 * mss, 14600u));
-    if (mine.acked <= 1 && end - 1 > initial)
+    // Probes (RFC 8985 §7.3) and duplicate ACKs (RFC 3042) let two more go.
+    if (mine.acked <= 1 && end - 1 > initial + 2 * mss)
       return fail(now, side, p, "beyond the initial window");
     if (begin < mine.sent_end) ++retransmitted_;
   }
@@ -260,6 +267,7 @@ void WireObserver::on_sent(Instant now, int side, std::span<const std::byte> fra
     return;
   }
   if (p.tcp.has(TcpFlags::syn)) check_syn(now, side, p, *flow);
+  if (flow->half[side].reset) return;
   if (!flow->half[side].syn_sent) return fail(now, side, p, "a segment before the SYN");
   check_data(now, side, p, *flow);
   check_ack(now, side, p, *flow);
