@@ -79,6 +79,8 @@ void Session::on_stream_closed(StreamError error) {
       return close(CloseReason::connect_unreachable);
     case StreamError::no_resources:
       return close(CloseReason::no_resources);
+    case StreamError::content_lost:
+      return close(CloseReason::content_lost);
   }
 }
 

@@ -103,6 +103,8 @@ bool Shard::take_stream_events(Instant now) {
         c->session.on_stream_closed(event.error);
         forget(now, *c);  // the session has nothing more to say to anyone
         break;
+      case StreamEvent::Kind::released:
+      case StreamEvent::Kind::need:
       case StreamEvent::Kind::connected:
       case StreamEvent::Kind::accepted:
         break;

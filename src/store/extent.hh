@@ -6,7 +6,7 @@
 
 #include "base/arena.hh"
 #include "base/assert.hh"
-#include "store/intrusive_list.hh"
+#include "base/intrusive_list.hh"
 #include "store/storage.hh"
 #include "wire/peer_wire.hh"
 

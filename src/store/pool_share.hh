@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 
-#include "store/intrusive_list.hh"
+#include "base/intrusive_list.hh"
 #include "store/storage.hh"
 
 namespace penstock {

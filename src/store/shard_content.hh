@@ -10,7 +10,7 @@
 
 #include "base/time.hh"
 #include "store/content.hh"
-#include "store/intrusive_list.hh"
+#include "base/intrusive_list.hh"
 #include "store/storage.hh"
 
 namespace penstock {

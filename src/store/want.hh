@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-#include "store/intrusive_list.hh"
+#include "base/intrusive_list.hh"
 #include "store/span.hh"
 #include "store/store.hh"
 

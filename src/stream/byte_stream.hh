@@ -48,6 +48,11 @@ struct SendPart {
   const std::byte* data = nullptr;
   std::uint32_t length = 0;
   Kind kind = Kind::small;
+  // Only for a port that keeps what it sends until it is acknowledged (keeps_payload()). The parts
+  // of a block have one pin, and the bytes stay where they are until `released` names it; 0: not
+  // kept, copied where needed.
+  std::uint64_t pin = 0;
+  ContentRef content;  // of the bytes of this part, for `need`
 };
 
 struct SendResult {
@@ -67,6 +72,7 @@ enum class StreamError : std::uint8_t {
   refused,         // connect() was refused
   unreachable,     // no route, no address
   no_resources,    // out of descriptors or memory
+  content_lost,    // on_content had nothing: what the peer was promised can't be sent
 };
 
 struct StreamEvent {
@@ -75,6 +81,8 @@ struct StreamEvent {
     connected,  // connect() came through
     data,       // `data`, in order; valid until the next poll_events
     writable,   // after a short try_send: there is room again
+    released,   // nothing refers to the bytes given with `pin` any more
+    need,       // bytes given with `pin` were shed and must go again: on_content
     closed,     // it is gone, `error` says why; the handle is free
   };
   Kind kind = Kind::data;
@@ -82,6 +90,8 @@ struct StreamEvent {
   StreamHandle stream;
   std::span<const std::byte> data;
   Endpoint endpoint;
+  std::uint64_t pin = 0;
+  ContentRef content;
 };
 
 class StreamPort {
@@ -104,8 +114,28 @@ class StreamPort {
   virtual bool connect(const Endpoint& remote, const IpAddress& local, StreamHandle& out) = 0;
 
   // Ends it: what was accepted is still delivered if `graceful`, else it is reset. No event
-  // follows.
+  // follows, but where payload is kept `released` and `need` until nothing of it is (so after
+  // `closed_by_peer`, too): the handle is not used again before.
   virtual void close(StreamHandle stream, bool graceful) = 0;
+
+  // Whether slab parts are kept by reference until they are acknowledged (own TCP), instead of
+  // being read before try_send returns (kernel).
+  [[nodiscard]] virtual bool keeps_payload() const { return false; }
+  // Memory runs short: the stream that is stalled longest lets go of what it keeps; `released`
+  // follows for each pin, and `need` if the peer ever asks for it. False: nobody keeps anything.
+  virtual bool shed_longest_stalled(Instant now) {
+    static_cast<void>(now);
+    return false;
+  }
+  // The answer to `need`: the bytes, now kept under the same pin; nullptr: they are lost, and the
+  // stream is closed. False: they are not wanted any more (the stream ended, or was acknowledged
+  // meanwhile); `data` is not kept, and no `released` follows for it.
+  virtual bool on_content(StreamHandle stream, std::uint64_t pin, const ContentRef& content,
+                          const std::byte* data) {
+    static_cast<void>(stream), static_cast<void>(pin), static_cast<void>(content);
+    static_cast<void>(data);
+    return false;
+  }
 };
 
 }  // namespace penstock

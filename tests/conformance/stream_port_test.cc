@@ -60,6 +60,10 @@ struct End {
       case StreamEvent::Kind::writable:
         ++seen.writable;
         break;
+      case StreamEvent::Kind::released:
+      case StreamEvent::Kind::need:
+        ADD_FAILURE() << "nothing was given with a pin";
+        break;
       case StreamEvent::Kind::closed:
         seen.closed = true;
         seen.error = event.error;

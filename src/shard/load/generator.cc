@@ -42,6 +42,8 @@ const char* name_of(StreamError error) {
       return "connect_unreachable";
     case StreamError::no_resources:
       return "no_resources";
+    case StreamError::content_lost:
+      return "content_lost";
   }
   return "connection_reset";
 }
@@ -220,6 +222,9 @@ void LoadGenerator::on_stream_event(Instant now, const StreamEvent& event) {
       ++counters_.closes;
       lose(now, index, name_of(event.error), kRetryPause);
       break;
+    case StreamEvent::Kind::released:
+    case StreamEvent::Kind::need:
+      UNREACHABLE();  // it sends small parts only
     case StreamEvent::Kind::accepted:
       UNREACHABLE();  // a generator has no listener
   }

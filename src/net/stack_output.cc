@@ -1,0 +1,139 @@
+// Output: timers, then turns of the connections that have something to send, until the port is
+// full, nobody has anything left, or the flush has made enough.
+//
+// Fairness: connections take turns of about kTurnBytes; who has more goes to the end of the list.
+// Backpressure: frames that the port didn't take stay in the queue, and no more are made; what
+// isn't made stays in its connection. A connection whose next hop is being asked for waits in the
+// list of that neighbour, unpolled; one whose next hop doesn't answer sends into the void, so that
+// its own timers end it.
+#include <algorithm>
+
+#include "net/stack_impl.hh"
+
+namespace penstock::net {
+
+void Stack::Impl::send_queued() {
+  if (tx.empty()) return;
+  counters.frames_out += tx.send(port);
+  port_full = !tx.empty();
+  counters.port_full += port_full;
+}
+
+TxFrame* Stack::Impl::next_frame() {
+  if (tx.room() == 0) {
+    send_queued();
+    if (tx.room() == 0) return nullptr;
+  }
+  return &tx.next();
+}
+
+void Stack::Impl::reply(const ParsedFrame& frame, const tcp::Flow& flow,
+                        const tcp::SegmentOut& segment) {
+  TxFrame* out = next_frame();
+  if (out == nullptr) return drop(DropReason::no_room);
+  // Back to the station that it came from: no look-up, nothing kept for strangers.
+  HeaderTemplate(host, flow).write(frame.source_mac, segment, tx_checksum, *out);
+  tx.push();
+}
+
+void Stack::Impl::run_timers() {
+  for (int i = 0; i < kTimerBurst; ++i) {
+    FineTimer* timer = wheel.poll_expired(now);
+    if (timer == nullptr) break;
+    Slot& slot = static_cast<Slot&>(*timer);
+    if (slot.tcp().next_timeout() <= now) {
+      slot.tcp().on_timeout(now);
+      want_events(slot);
+      activate(slot);
+    }
+    arm(slot);  // it may have fired early
+  }
+  if (time_wait.next_timeout() <= now) time_wait.on_timeout(now);
+}
+
+void Stack::Impl::send_half_open() {
+  tcp::Flow flow;
+  tcp::SegmentOut segment;
+  std::uint64_t station = 0;
+  for (int i = 0; i < kControlBurst; ++i) {
+    TxFrame* out = next_frame();
+    if (out == nullptr || !listener.poll_transmit(now, flow, segment, &station)) return;
+    // Where the first one went: its next hop may be unknown here, as reply() needs no look-up.
+    const wire::MacAddress mac = mac_of(station);
+    HeaderTemplate(host, flow).write(mac, segment, tx_checksum, *out);
+    tx.push();
+  }
+}
+
+// There is room for a frame at least.
+void Stack::Impl::transmit_turn(Slot& slot) {
+  tcp::Connection& connection = slot.tcp();
+  wire::MacAddress mac;
+  const Neighbours::Answer answer = neighbours.resolve(now, slot.neighbour, mac);
+  if (answer == Neighbours::Answer::asked) {
+    slot.waiting = true;
+    waiting[slot.neighbour].push_back(&slot);
+    return;
+  }
+  if (answer == Neighbours::Answer::failed && connection.state() == tcp::State::syn_sent) {
+    ++counters.unreachable;
+    return fail_later(slot, StreamError::unreachable);
+  }
+  burst->clear();
+  burst->begin_turn(std::min(turn_segments, tx.room()));
+  connection.poll_transmit(now, *burst);
+  for (std::size_t i = 0; i < burst->size(); ++i) {
+    if (answer == Neighbours::Answer::failed) {
+      drop(DropReason::no_neighbour);
+      continue;
+    }
+    slot.header.write(mac, (*burst)[i], tx_checksum, tx.next());
+    tx.push();
+  }
+  if (connection.has_output()) activate(slot);
+  // What had to be said before `closed` may have been said now.
+  if (connection.state() == tcp::State::closed || connection.state() == tcp::State::time_wait)
+    want_events(slot);
+  arm(slot);
+}
+
+void Stack::Impl::transmit() {
+  std::size_t made = 0;
+  while (made < kFlushFramesMax && !active.empty()) {
+    if (tx.room() == 0) {
+      send_queued();
+      if (tx.room() == 0) return;
+    }
+    const std::size_t room = tx.room();
+    transmit_turn(*active.pop_front());
+    // A turn without a frame counts, too: the loop is bounded.
+    made += std::max<std::size_t>(room - tx.room(), 1);
+  }
+}
+
+void Stack::Impl::flush(Instant at) {
+  now = at;
+  wake_neighbours();
+  run_timers();
+  send_queued();
+  send_half_open();
+  transmit();
+  ask_neighbours();
+  wake_neighbours();
+  send_queued();
+}
+
+Instant Stack::Impl::next_timeout() const {
+  if (rx_at < rx_count || rx_more || !speaking.empty()) return now;
+  Instant due = earlier(wheel.next(), neighbours.next_timeout());
+  due = earlier(due, earlier(listener.next_timeout(), time_wait.next_timeout()));
+  if (port_full) {
+    // Output has to wait; the rest needn't.
+    due = earlier(due, now + kPortFullPause);
+  } else if (!active.empty()) {
+    return now;
+  }
+  return due;
+}
+
+}  // namespace penstock::net

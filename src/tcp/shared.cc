@@ -1,0 +1,74 @@
+#include "tcp/shared.hh"
+
+#include "base/assert.hh"
+#include "base/sip_hash.hh"
+#include "tcp/connection.hh"
+#include "tcp/send_queue.hh"
+#include "transport/record_pool.hh"
+
+namespace penstock::tcp {
+
+namespace {
+
+// What a hash is for: the last word, so that none tells of another.
+enum Purpose : std::uint64_t { kForSequence = 1, kForTimestamp, kForTable, kForBudgets };
+
+std::uint64_t keyed(const SipKey& secret, const Flow& flow, Purpose purpose) {
+  SipHash24 hash(secret);
+  add_flow(hash, flow);
+  return hash.add(purpose).finish();
+}
+
+std::uint64_t seed_for(const SipKey& secret, std::uint64_t which) {
+  return SipHash24(secret).add(kForBudgets).add(which).finish();
+}
+
+}  // namespace
+
+Shared::Shared(const Limits& limits, const SipKey& secret)
+    : send_pages(limits.send_pages),
+      receive_pages(limits.receive_pages),
+      challenges(limits.challenge_acks, seed_for(secret, 0)),
+      resets(limits.resets_to_nobody, seed_for(secret, 1)),
+      limits_(limits),
+      secret_(secret),
+      records_(std::make_unique<transport::RecordPool>(limits.record_pages)) {
+  ASSERT(limits.receive_window <= kReceiveWindowMost);
+  ASSERT(limits.receive_window_first <= limits.receive_window);
+  ASSERT(limits.send_buffer <= 1U << 30);
+}
+
+Shared::~Shared() = default;
+
+SeqNumber Shared::initial_sequence(Instant now, const Flow& flow) const {
+  // RFC 9293 §3.4.1: ISN = M + F(flow, secret), M ticking every 4 µs.
+  const auto ticks = static_cast<std::uint32_t>(now.ns / 4000);
+  return SeqNumber(static_cast<std::uint32_t>(keyed(secret_, flow, kForSequence)) + ticks);
+}
+
+std::uint32_t Shared::timestamp_offset(const Flow& flow) const {
+  return static_cast<std::uint32_t>(keyed(secret_, flow, kForTimestamp));
+}
+
+std::uint64_t Shared::hash(const Flow& flow) const {
+  SipHash13 hash(secret_);
+  add_flow(hash, flow);
+  return hash.add(kForTable).finish();
+}
+
+Opening Shared::opening(Instant now, const Flow& flow, std::uint16_t path_mss) const {
+  Opening out;
+  out.mss = path_mss;
+  out.iss = initial_sequence(now, flow);
+  out.ts_offset = timestamp_offset(flow);
+  return out;
+}
+
+std::uint32_t Shared::take_send_page() {
+  send_pages.reclaim_one(SendQueue::page_idle);
+  const std::uint32_t page = send_pages.take();
+  if (page == kNoPage) ++counters.page_shortages;
+  return page;
+}
+
+}  // namespace penstock::tcp

@@ -1,0 +1,67 @@
+#include <poll.h>
+
+#include "nic_tap/tap_port.hh"
+#include "nic_world.hh"
+#include "support/own_network.hh"
+#include "tap_far_end.hh"
+
+namespace penstock::conformance {
+namespace {
+
+class TapWorld final : public NicWorld {
+ public:
+  static std::unique_ptr<NicWorld> make(bool offload, std::string& why_not) {
+    why_not = support::enter_own_network();
+    if (!why_not.empty()) return nullptr;
+    auto world = std::make_unique<TapWorld>();
+    // One that stays, as an ordinary user has it. The kernel itself keeps quiet on it.
+    const std::string name = "conform0";
+    if (!support::ip("tuntap add dev " + name + " mode tap") ||
+        !support::ip("link set dev " + name + " arp off addrgenmode none multicast off")) {
+      why_not = "no TAP interface can be made here";
+      return nullptr;
+    }
+    auto port = nic_tap::TapPort::create({.interface = name, .offload = offload, .mac = {}});
+    if (!port || !support::ip("link set dev " + name + " up")) {
+      why_not = port ? "the interface can't be brought up" : port.error().message;
+      return nullptr;
+    }
+    world->port_ = std::move(*port);
+    auto far = TapFarEnd::open(world->port_->interface());
+    if (!far) {
+      why_not = far.error().message;
+      return nullptr;
+    }
+    world->far_ = std::move(*far);
+    return world;
+  }
+
+  ~TapWorld() override {
+    port_.reset();
+    support::ip("tuntap delete dev conform0 mode tap");
+  }
+
+  net::NicPort& port() override { return *port_; }
+  bool put(std::span<const std::byte> frame) override { return far_->put(frame); }
+  void get(std::vector<Bytes>& out) override { far_->get(out); }
+  void step() override {
+    pollfd entry{port_->fd(), POLLIN, 0};
+    ::poll(&entry, 1, 1);
+  }
+
+ private:
+  std::unique_ptr<nic_tap::TapPort> port_;
+  std::unique_ptr<TapFarEnd> far_;
+};
+
+}  // namespace
+
+const std::vector<NicFlavour>& nic_flavours() {
+  static const std::vector<NicFlavour> flavours{
+      {"tap", [](std::string& why_not) { return TapWorld::make(true, why_not); }},
+      {"tap_no_offload", [](std::string& why_not) { return TapWorld::make(false, why_not); }},
+  };
+  return flavours;
+}
+
+}  // namespace penstock::conformance
