@@ -8,9 +8,9 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/intrusive_list.hh"
 #include "base/time.hh"
 #include "store/content.hh"
-#include "base/intrusive_list.hh"
 #include "store/storage.hh"
 
 namespace penstock {
