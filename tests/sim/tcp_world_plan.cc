@@ -213,8 +213,7 @@ Duration liveness_bound(const TcpWorldPlan& plan) {
     }
     through *= 1 - std::min(lost, 0.9);
     round = round + p.delay + p.jitter + p.reorder_by + p.thin_acks + plan.lag[side] * 2;
-    round = round +
-            ms(static_cast<std::int64_t>(1000ULL * p.queue / std::max<std::uint64_t>(p.rate, 1)));
+    if (p.rate != 0) round = round + ms(static_cast<std::int64_t>(1000ULL * p.queue / p.rate));
     round = round + p.bad_mean * 5;
     if (p.dead_until != Instant::never() && p.dead_from < p.dead_until) {
       outage = std::max(outage, p.dead_until - p.dead_from);
