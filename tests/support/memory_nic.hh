@@ -150,7 +150,7 @@ class MemoryNic final : public net::NicPort {
     const std::size_t begin = transport + header;
     const std::size_t payload = whole.size() - begin;
     ASSERT(payload <= info_.tso_bytes_max);
-    const bool v6 = static_cast<unsigned>(whole[transport - 40]) >> 4 == 6 && transport >= 54;
+    const bool v6 = transport >= 54 && static_cast<unsigned>(whole[transport - 40]) >> 4 == 6;
     const std::size_t ip = transport - (v6 ? 40 : 20);
     const std::uint16_t all = wire::load_sum(&whole[transport + 16]);
     for (std::size_t at = 0; at < payload; at += frame.segment_size) {

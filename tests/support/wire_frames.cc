@@ -11,8 +11,6 @@ using nic_tap::VnetHeader;
 
 namespace {
 
-constexpr std::uint16_t kIpv4 = 0x0800;
-constexpr std::uint16_t kIpv6 = 0x86dd;
 constexpr std::uint16_t kVlanTag = 0x8100;
 constexpr std::uint8_t kFin = 0x01, kPsh = 0x08, kCwr = 0x80;
 

@@ -152,7 +152,8 @@ TEST(SimLink, TheSameSeedDoesTheSame) {
     link.add_tap(hash);
     std::size_t came = 0;
     for (std::uint32_t i = 0; i < 300; ++i) {
-      const net::TxFrame frame = tx(segment(i * 100, 100));
+      const Bytes bytes1 = segment(i * 100, 100);
+      const net::TxFrame frame = tx(bytes1);
       EXPECT_EQ(link.nic(0).tx_burst(std::span(&frame, 1)), 1u);
       link.advance_to(Instant{} + Duration::microseconds(i * 50));
     }
@@ -174,7 +175,8 @@ TEST(SimLink, NoChecksumMissesACorruption) {
   e.a.tx_ring = e.b.rx_ring = 5000;
   SimLink link(3, e.a, e.b, e.ab, e.ba);
   for (std::uint32_t i = 0; i < 5000; ++i) {
-    const net::TxFrame frame = tx(segment(i * 100, 100, false));
+    const Bytes bytes2 = segment(i * 100, 100, false);
+    const net::TxFrame frame = tx(bytes2);
     ASSERT_EQ(link.nic(0).tx_burst(std::span(&frame, 1)), 1u);
   }
   for (const Bytes& bytes : drain(link, 1)) {
@@ -189,7 +191,8 @@ TEST(SimLink, AnswersWhatIsTooBigOrSwallowsIt) {
       Ends e;
       e.ab = {.mtu = 1300, .answer_too_big = answers};
       SimLink link(3, e.a, e.b, e.ab, e.ba);
-      const net::TxFrame frame = tx(segment(9, 1400, v6));
+      const Bytes bytes3 = segment(9, 1400, v6);
+      const net::TxFrame frame = tx(bytes3);
       ASSERT_EQ(link.nic(0).tx_burst(std::span(&frame, 1)), 1u);
       EXPECT_EQ(drain(link, 1).size(), 0u);
       SimLink again(3, e.a, e.b, e.ab, e.ba);
@@ -216,7 +219,8 @@ TEST(SimLink, ANewerAckTakesTheWaitingOnesPlace) {
     s.destination_port = 2;
     s.flags = TcpFlags::ack;
     s.ack = SeqNumber(i < 4 ? 100 + i : 103);  // the last repeats one: both must go
-    const net::TxFrame frame = tx(build_tcp(addressing(), s, {}));
+    const Bytes built = build_tcp(addressing(), s, {});
+    const net::TxFrame frame = tx(built);
     ASSERT_EQ(link.nic(0).tx_burst(std::span(&frame, 1)), 1u);
     link.advance_to(Instant{} + Duration::microseconds(i * 100));
   }
@@ -253,11 +257,13 @@ TEST(SimLink, WhatTheContractForbidsIsComplainedOf) {
     return link.complaint();
   };
   NicOptions plain{.mtu = 1500};
-  net::TxFrame big = tx(segment(0, 1461));
+  const Bytes bytes4 = segment(0, 1461);
+  net::TxFrame big = tx(bytes4);
   EXPECT_NE(complaint(plain, big).find("above the MTU"), std::string::npos);
   big.segment_size = 1000;
   EXPECT_NE(complaint(plain, big).find("TSO"), std::string::npos);
-  net::TxFrame offloaded = tx(segment(0, 100));
+  const Bytes bytes5 = segment(0, 100);
+  net::TxFrame offloaded = tx(bytes5);
   offloaded.transport_at = 34;
   offloaded.checksum_at = 16;
   EXPECT_NE(complaint(plain, offloaded).find("checksum"), std::string::npos);
