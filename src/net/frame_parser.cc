@@ -30,13 +30,14 @@ DropReason reason_of(wire::IpError error) {
   UNREACHABLE();
 }
 
-bool checksum_good(const RxFrame& frame, const wire::IpPacket& ip, std::uint64_t pseudo_sum) {
+bool checksum_good(const RxFrame& frame, const wire::IpPacket& ip, bool with_pseudo_header) {
   if (frame.checksum != RxChecksum::unknown) return frame.checksum == RxChecksum::good;
-  return wire::fold(wire::add_bytes(pseudo_sum, ip.payload)) == 0xffff;
-}
-std::uint64_t pseudo_sum(const wire::IpPacket& ip) {
-  return wire::pseudo_header_sum(ip.source, ip.destination, ip.protocol) +
-         wire::length_sum(static_cast<std::uint32_t>(ip.payload.size()));
+  std::uint64_t sum = 0;
+  if (with_pseudo_header) {
+    sum = wire::pseudo_header_sum(ip.source, ip.destination, ip.protocol) +
+          wire::length_sum(static_cast<std::uint32_t>(ip.payload.size()));
+  }
+  return wire::fold(wire::add_bytes(sum, ip.payload)) == 0xffff;
 }
 
 DropReason parse_segment(const RxFrame& frame, ParsedFrame& out) {
@@ -45,7 +46,7 @@ DropReason parse_segment(const RxFrame& frame, ParsedFrame& out) {
   // RFC 9293 §3.9.2.3: nothing that was sent to a group.
   if (out.group || out.local == kNoInterface) return DropReason::destination_group;
   if (!wire::parse_tcp(out.ip.payload, segment)) return DropReason::tcp_truncated;
-  if (!checksum_good(frame, out.ip, pseudo_sum(out.ip))) return DropReason::tcp_checksum;
+  if (!checksum_good(frame, out.ip, true)) return DropReason::tcp_checksum;
   if (segment.source_port == 0 || segment.destination_port == 0) return DropReason::tcp_port_zero;
   // What no state has a use for.
   const std::uint8_t flags = segment.flags;
@@ -64,8 +65,7 @@ DropReason parse_segment(const RxFrame& frame, ParsedFrame& out) {
 
 DropReason parse_control(const RxFrame& frame, ParsedFrame& out) {
   if (!wire::parse_icmp(out.ip.payload, out.icmp)) return DropReason::icmp_truncated;
-  const std::uint64_t sum = out.v4 ? 0 : pseudo_sum(out.ip);
-  if (!checksum_good(frame, out.ip, sum)) return DropReason::icmp_checksum;
+  if (!checksum_good(frame, out.ip, !out.v4)) return DropReason::icmp_checksum;
   out.kind = Kind::icmp;
   return DropReason::none;
 }

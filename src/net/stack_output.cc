@@ -125,15 +125,11 @@ void Stack::Impl::flush(Instant at) {
 
 Instant Stack::Impl::next_timeout() const {
   if (rx_at < rx_count || rx_more || !speaking.empty()) return now;
-  Instant due = earlier(wheel.next(), neighbours.next_timeout());
-  due = earlier(due, earlier(listener.next_timeout(), time_wait.next_timeout()));
-  if (port_full) {
-    // Output has to wait; the rest needn't.
-    due = earlier(due, now + kPortFullPause);
-  } else if (!active.empty()) {
-    return now;
-  }
-  return due;
+  // Whatever is due has something to say, which has to wait.
+  if (port_full) return now + kPortFullPause;
+  if (!active.empty()) return now;
+  const Instant due = earlier(wheel.next(), neighbours.next_timeout());
+  return earlier(due, earlier(listener.next_timeout(), time_wait.next_timeout()));
 }
 
 }  // namespace penstock::net

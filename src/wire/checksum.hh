@@ -73,7 +73,14 @@ inline std::uint64_t add_bytes(std::uint64_t sum, const void* data, std::size_t 
     p += blocks;
     length -= blocks;
   }
-  while (length >= 4) {
+  while (length >= 8) {
+    std::uint64_t v;
+    std::memcpy(&v, p, sizeof v);
+    sum += (v & 0xffffffff) + (v >> 32);
+    p += 8;
+    length -= 8;
+  }
+  if (length >= 4) {
     std::uint32_t v;
     std::memcpy(&v, p, sizeof v);
     sum += v;

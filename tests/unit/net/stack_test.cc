@@ -155,6 +155,22 @@ TEST_P(StackTest, AFullDeviceHoldsBackAndLosesNothing) {
   EXPECT_GT(world_.a().stack->counters().port_full, 0U);
 }
 
+// A loop that goes by next_timeout() alone doesn't spin at one instant, whatever waits for room.
+TEST_P(StackTest, AFullDeviceLetsTimePass) {
+  world_.settle();
+  world_.nic(0).room = 0;
+  const StreamHandle client = world_.connect(v4());
+  world_.a().cycle(world_.now);
+  EXPECT_GT(world_.a().stack->next_timeout(), world_.now);
+  world_.nic(0).room = ~std::size_t{0};
+  EXPECT_TRUE(
+      world_.run(Duration::seconds(1), [&] { return world_.a().stream(client).connected; }));
+}
+
+TEST_P(StackTest, AnIdleConnectionCostsAKibibyte) {
+  EXPECT_LE(Stack::bytes_per_connection(), 1'024U);
+}
+
 TEST_P(StackTest, ManyConnectionsShareTheDevice) {
   std::vector<StreamHandle> clients;
   for (int i = 0; i < 8; ++i)
