@@ -167,10 +167,6 @@ TEST_P(StackTest, AFullDeviceLetsTimePass) {
       world_.run(Duration::seconds(1), [&] { return world_.a().stream(client).connected; }));
 }
 
-TEST_P(StackTest, AnIdleConnectionCostsAKibibyte) {
-  EXPECT_LE(Stack::bytes_per_connection(), 1'024U);
-}
-
 TEST_P(StackTest, ManyConnectionsShareTheDevice) {
   std::vector<StreamHandle> clients;
   for (int i = 0; i < 8; ++i)
