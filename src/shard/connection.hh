@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/intrusive_list.hh"
+#include "shard/kept_blocks.hh"
 #include "shard/shard.hh"
 
 namespace penstock {
@@ -28,9 +30,11 @@ struct Token {
 
 // Token::slot of a leaf job's want.
 inline constexpr std::uint8_t kLeafSlot = 0xff;
+// … of a need's; the connection is then the need's index.
+inline constexpr std::uint8_t kNeedSlot = 0xfe;
 // Sleep at most this long while something waits for room that no event announces.
 inline constexpr Duration kStallRetry = Duration::microseconds(200);
-static_assert(UploadWindow::kSlots < kLeafSlot);
+static_assert(UploadWindow::kSlots < kNeedSlot);
 
 // The leaves of one piece, being hashed for one peer (leaf_jobs.cc).
 struct Shard::LeafJob {
@@ -95,6 +99,34 @@ struct Shard::Pools {
   std::uint32_t leaving_count = 0;
   std::vector<std::uint32_t> open_wants;  // by home
   std::vector<char> mailed;               // this cycle, by shard
+};
+
+// Content that a stream asks for again.
+struct Shard::Need : Hook<Shard::Need> {
+  StreamHandle stream;
+  std::uint64_t pin = 0;
+  ContentRef content;
+  Instant again;  // there was no room: not before this
+};
+
+// What a port that keeps payload needs of a shard (keeping.cc).
+struct Shard::Keeping {
+  // More than a stream asks for ahead (tcp/send_queue), twice.
+  static constexpr std::uint32_t kNeedsPerStream = 16;
+  // Content that isn't in one run although it was when it was first sent (a block over several tiny
+  // files, gathered): copied here.
+  static constexpr std::uint32_t kScratchBlocks = 32;
+
+  explicit Keeping(const ShardLimits& limits);
+
+  KeptBlocks blocks;
+  std::vector<Need> needs;
+  List<Need, Need> free_needs;
+  List<Need, Need> queued;            // wait for their want
+  std::vector<std::uint32_t> epochs;  // by TorrentSlot: how often it was given
+  std::vector<std::array<std::byte, kBlockSize>> scratch;
+  std::array<std::uint32_t, kScratchBlocks> free_scratch;
+  std::uint32_t free_scratch_count = 0;
 };
 
 }  // namespace penstock

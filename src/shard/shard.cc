@@ -37,8 +37,11 @@ Shard::Shard(ShardId id, const ShardLimits& limits, const SessionLimits& session
       choker_(limits.connections_max, limits.upload_slots),
       bucket_(limits.upload_rate),
       pools_(std::make_unique<Pools>(limits, exchange.shard_count())),
+      keeping_(streams.keeps_payload() ? std::make_unique<Keeping>(limits) : nullptr),
       torrents_(limits.torrents_max),
-      wheel_(now) {}
+      wheel_(now) {
+  ASSERT(keeping_ == nullptr || limits.kept_parts_max > 0);
+}
 
 Shard::~Shard() = default;
 
@@ -70,9 +73,12 @@ bool Shard::do_work(Instant now) {
   any |= take_completions(now);
   any |= run_store(now);
   any |= run_leaf_jobs(now);
+  if (keeping_ != nullptr) any |= run_needs(now);
   any |= run_timers(now);
   any |= pump_all(now);
+  any |= shed(now);
   any |= submit_io();
+  finish_removals();  // last: no event follows the one that was waited for
   flush_mail();
   if (any) publish_store_counters();
   return any;
@@ -84,6 +90,15 @@ bool Shard::take_stream_events(Instant now) {
   for (const StreamEvent& event : std::span(events).first(count)) {
     if (event.kind == StreamEvent::Kind::accepted) {
       on_accepted(now, event);
+      continue;
+    }
+    // These come for streams that we have closed, too.
+    if (event.kind == StreamEvent::Kind::released) {
+      on_released(event.pin);
+      continue;
+    }
+    if (event.kind == StreamEvent::Kind::need) {
+      on_need(now, event);
       continue;
     }
     Connection* c = find(event.stream);

@@ -34,6 +34,9 @@ struct ShardLimits {
   std::uint32_t torrents_max = 16384;    // TorrentSlots are below this
   std::uint32_t upload_slots = 0;        // unchoked peers at once; 0: everyone who is interested
   std::uint64_t upload_rate = 0;         // bytes per second; 0: unlimited
+  // Parts of blocks that streams may keep until they are acknowledged: for a StreamPort that keeps
+  // payload, several for each block of the store's memory (a block may be kept by many); else 0.
+  std::uint32_t kept_parts_max = 0;
 
   // Handles that the StreamPort may give out: those with a session, and as many on their way out.
   [[nodiscard]] std::uint32_t streams_max() const { return 2 * connections_max + 64; }
@@ -65,6 +68,8 @@ struct ShardCounters {
   Word payload_bytes{0};
   Word payload_bytes_by_reference{0};
   Word cross_shard_wants{0};
+  Word sheds{0};  // streams that were told to let go of what they keep
+  Word needs{0};  // references to content that streams asked for again
   std::array<Word, kCloseReasonCount> closes{};
 
   // Single writer: a plain add, visible to readers.
@@ -107,6 +112,8 @@ class Shard {
   struct LeafJob;
   struct Pools;
   struct Batch;
+  struct Keeping;
+  struct Need;
 
   // shard.cc: the cycle
   bool take_stream_events(Instant now);
@@ -159,6 +166,7 @@ class Shard {
   bool refill(Instant now, Connection& c, std::uint32_t blocks);
   bool want_slot(Instant now, Connection& c, UploadSlot& slot);
   void lose_slot(Instant now, Connection& c, UploadSlot& slot);
+  bool add(const Connection& c, Batch& batch, UploadSlot& slot);
   bool compose(Instant now, Connection& c, Batch& batch, std::uint32_t blocks);
   void settle(Instant now, Connection& c, const Batch& batch, const SendResult& result);
   void unpin_all(Connection& c);
@@ -179,6 +187,19 @@ class Shard {
   bool run_leaf_jobs(Instant now);
   void step_leaf_job(Instant now, LeafJob& job);
   void on_leaf_block(Instant now, const BlockReady& ready, ShardId home);
+
+  // keeping.cc: content that streams keep until it is acknowledged
+  [[nodiscard]] ContentRef content_ref(const ShardTorrent& torrent, std::uint64_t offset,
+                                       std::uint32_t length) const;
+  bool keep_taken(const UploadSlot& slot, std::span<const SendPart> parts, std::uint32_t taken);
+  void on_released(std::uint64_t pin);
+  void on_need(Instant now, const StreamEvent& event);
+  bool run_needs(Instant now);
+  bool start_need(Instant now, Need& need);
+  [[nodiscard]] std::uint64_t need_token(const Need& need) const;
+  void on_need_ready(Instant now, const BlockReady& ready, ShardId home);
+  bool give_content(const Need& need, const Block& block, ShardId home);
+  bool shed(Instant now);
 
   // mail.cc: content whose home is elsewhere
   bool open_want(ShardId home, const BlockWant& want);
@@ -205,6 +226,7 @@ class Shard {
   std::uint32_t held_ = 0;                   // of active_, passed over in this round of turns
   Sha256 hasher_;                            // of leaves
   std::unique_ptr<Pools> pools_;
+  std::unique_ptr<Keeping> keeping_;  // nullptr: the port keeps nothing
   TorrentTable torrents_;
   TimerWheel wheel_;
   std::uint32_t live_ = 0;        // connections in use
@@ -214,6 +236,8 @@ class Shard {
   bool work_left_ = false;
   bool disk_crowded_ = false;  // this cycle brought many completions
   bool stalled_ = false;       // something waits for room that no event announces
+  bool shed_due_ = false;      // memory is short, and streams keep some of it
+  Instant shed_again_{};       // not before this
   bool words_wait_ = false;  // under the rate limit: a connection that waits for its turn may have
                              // control messages
   ShardCounters counters_;

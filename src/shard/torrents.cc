@@ -44,7 +44,6 @@ bool Shard::take_control(Instant now) {
         break;
     }
   }
-  finish_removals();
   return any;
 }
 
@@ -54,6 +53,7 @@ void Shard::add_torrent(ShardTorrent* torrent) {
     ASSERT(inserted);  // control keeps torrents_max
   }
   pools_->by_slot[torrent->content->slot.value] = torrent;
+  if (keeping_ != nullptr) ++keeping_->epochs[torrent->content->slot.value];
 }
 
 // Removal: no new sessions, no sessions, no wants of ours on the way to other shards (the fence

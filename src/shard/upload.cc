@@ -52,13 +52,34 @@ struct Shard::Batch {
   std::size_t slot_count = 0;
   std::size_t bytes = 0;
   std::size_t small_bytes = 0;
+  std::array<std::size_t, UploadWindow::kSlots> first_part;  // of slots[i]; they follow each other
+  std::array<std::size_t, UploadWindow::kSlots> parts_end;
   bool starts_inside = false;  // slots[0] goes before the control messages
+  bool refused = false;        // no more parts can be kept
 
   void add(const std::byte* data, std::uint32_t length, SendPart::Kind kind) {
     parts[part_count++] = SendPart{data, length, kind};
     bytes += length;
   }
-  // The rest of a block, from slot.sent on.
+  // The rest of a block, from slot.sent on. A header in front of it in the slab is of no use to
+  // those who keep: what they refer to is content, and nothing else.
+  void add_kept_block(UploadSlot& slot, KeptBlocks& kept, ContentRef content) {
+    slot.block.framed = false;
+    const std::size_t which = slot_count;
+    first_part[which] = part_count;
+    const std::uint32_t from = slot.sent < kPieceHeaderSize ? 0 : slot.sent - kPieceHeaderSize;
+    content.offset += from;
+    add_block(slot);
+    const std::size_t headers_of = slot.sent < kPieceHeaderSize ? 1 : 0;
+    for (std::size_t i = first_part[which] + headers_of; i < part_count; ++i) {
+      SendPart& part = parts[i];
+      content.length = part.length;
+      part.content = content;
+      if (part.kind != SendPart::Kind::small) part.pin = kept.new_pin();
+      content.offset += part.length;
+    }
+    parts_end[which] = part_count;
+  }
   void add_block(UploadSlot& slot) {
     auto& header = headers[slot_count];
     slots[slot_count++] = &slot;
@@ -86,6 +107,9 @@ struct Shard::Batch {
       add(data + skip, length - skip, kind_of(part));
       skip = 0;
     }
+  }
+  [[nodiscard]] std::span<const SendPart> parts_of(std::size_t which) const {
+    return std::span(parts).subspan(first_part[which], parts_end[which] - first_part[which]);
   }
   static SendPart::Kind kind_of(const BlockPart& part) {
     if (part.tail) return SendPart::Kind::small;
@@ -118,14 +142,19 @@ bool Shard::rate_limited(const Connection& c) const {
 Shard::Pumped Shard::pump(Instant now, Connection& c) {
   for (int round = 0; round < kRoundsMax; ++round) {
     if (!c.writable) return Pumped::waiting;
-    const std::uint32_t blocks = quantum(now, c);
-    bool refused = false;
+    const bool crowded = keeping_ != nullptr && store_.crowded();
+    const std::uint32_t blocks = crowded ? 0 : quantum(now, c);
+    bool refused = crowded && (c.window != nullptr || c.session.request_count() > 0);
+    if (refused) {
+      unpin_all(c);
+      shed_due_ = true;
+    }
     if (blocks > 0 && !c.session.choked()) refused = !refill(now, c, blocks);
     if (c.session.closed()) return Pumped::idle;
     if (waits_for_others(c)) return Pumped::more;
     Batch batch;
     if (!compose(now, c, batch, blocks)) {
-      if (refused) return Pumped::refused;
+      if (refused || batch.refused) return Pumped::refused;
       if (blocks == 0 && (c.window != nullptr || c.session.request_count() > 0)) {
         return bucket_.limited() && bucket_.available(now) == 0 ? Pumped::limited : Pumped::held;
       }
@@ -232,12 +261,28 @@ void Shard::lose_slot(Instant now, Connection& c, UploadSlot& slot) {
   }
 }
 
+// False: the streams keep so much that no more can be accounted for.
+bool Shard::add(const Connection& c, Batch& batch, UploadSlot& slot) {
+  if (keeping_ == nullptr) {
+    batch.add_block(slot);
+    return true;
+  }
+  const std::size_t pins = (batch.slot_count + 1) * slot.block.parts.size();
+  if (keeping_->blocks.room() < pins) {
+    batch.refused = shed_due_ = true;
+    return false;
+  }
+  const std::uint64_t at = c.torrent->content->blocks.piece_offset(slot.piece) + slot.begin;
+  batch.add_kept_block(slot, keeping_->blocks, content_ref(*c.torrent, at, slot.length));
+  return true;
+}
+
 // False: nothing can go out now.
 bool Shard::compose(Instant now, Connection& c, Batch& batch, std::uint32_t blocks) {
   UploadSlot* begun = c.window == nullptr ? nullptr : c.window->begun();
   if (begun != nullptr) {
     if (begun->state != UploadSlot::State::ready) return false;
-    batch.add_block(*begun);
+    if (!add(c, batch, *begun)) return false;
     batch.starts_inside = true;
   }
   const SmallFill small = c.session.fill_small(
@@ -249,8 +294,7 @@ bool Shard::compose(Instant now, Connection& c, Batch& batch, std::uint32_t bloc
     for (std::uint32_t i = 0; i < c.window->size() && batch.has_room(); ++i) {
       UploadSlot& slot = c.window->at(i);
       if (slot.state != UploadSlot::State::ready || &slot == begun) continue;
-      if (batch.slot_count >= blocks) break;
-      batch.add_block(slot);
+      if (batch.slot_count >= blocks || !add(c, batch, slot)) break;
     }
   }
   return batch.bytes > 0;
@@ -259,7 +303,8 @@ bool Shard::compose(Instant now, Connection& c, Batch& batch, std::uint32_t bloc
 void Shard::settle(Instant now, Connection& c, const Batch& batch, const SendResult& result) {
   std::size_t left = result.accepted;
   std::uint64_t payload = 0;
-  const auto take_block = [&](UploadSlot& slot) {
+  const auto take_block = [&](std::size_t which) {
+    UploadSlot& slot = *batch.slots[which];
     const std::uint32_t whole = kPieceHeaderSize + slot.length;
     const auto taken = static_cast<std::uint32_t>(std::min<std::size_t>(left, whole - slot.sent));
     const std::uint32_t header_left =
@@ -268,20 +313,23 @@ void Shard::settle(Instant now, Connection& c, const Batch& batch, const SendRes
     left -= taken;
     slot.sent += taken;
     slot.exposed |= result.exposed;
+    const bool kept = keeping_ != nullptr && keep_taken(slot, batch.parts_of(which), taken);
     if (slot.sent == whole) {
-      let_go(slot);
+      if (!kept) let_go(slot);
       c.session.on_block_sent(now);
       slot.state = UploadSlot::State::free;
+    } else if (kept) {
+      slot.state = UploadSlot::State::queued;  // the rest is wanted anew
     }
   };
   std::size_t next = 0;
-  if (batch.starts_inside) take_block(*batch.slots[next++]);
+  if (batch.starts_inside) take_block(next++);
   const std::size_t small = std::min(left, batch.small_bytes);
   if (small > 0) c.session.on_small_sent(now, small);
   left -= small;
   while (left > 0) {
     DCHECK(next < batch.slot_count);
-    take_block(*batch.slots[next++]);
+    take_block(next++);
   }
   if (c.window != nullptr) {
     c.window->compact();
@@ -326,6 +374,10 @@ void Shard::on_block_ready(Instant now, const BlockReady& ready, ShardId home) {
   const Token token = Token::unpack(ready.token);
   if (token.slot == kLeafSlot) {
     on_leaf_block(now, ready, home);
+    return;
+  }
+  if (token.slot == kNeedSlot) {
+    on_need_ready(now, ready, home);
     return;
   }
   Connection& c = pools_->connections[token.connection];

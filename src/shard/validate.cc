@@ -42,6 +42,7 @@ void Shard::validate() const {
   ASSERT(live == live_ && active == active_count_);
   ASSERT((active_ != nullptr) == (active_count_ > 0));
   ASSERT(live + pools_->free_connection_count == limits_.connections_max);
+  if (keeping_ != nullptr) keeping_->blocks.validate();
   ASSERT(windows + pools_->free_window_count == limits_.connections_max);
 }
 

@@ -140,6 +140,7 @@ void ExtentCache::validate() const {
   std::uint32_t held = 0;
   std::uint32_t used = 0;
   std::uint32_t queued = 0;
+  std::uint32_t pinned = 0;
   for (std::uint32_t i = 0; i < slab_count(); ++i) {
     const Extent& extent = extents_[i];
     if (extent.use != SlabUse::extent) {
@@ -148,6 +149,7 @@ void ExtentCache::validate() const {
     }
     ++used;
     held += extent.holds > 0;
+    pinned += extent.pins > 0;
     queued += extent.queue != EvictionQueue::none;
     const std::uint32_t in_table = table_.find(extent.key, extents_.get());
     ASSERT(extent.orphan ? in_table != i : in_table == i);
@@ -158,7 +160,7 @@ void ExtentCache::validate() const {
     ASSERT(extent.waiters.size() + extent.io <= extent.holds);
     ASSERT(!extent.framed || (!extent.io && extent.valid != 0));
   }
-  ASSERT(held == held_.total());
+  ASSERT(held == held_.total() && pinned == pinned_);
   ASSERT(queued == eviction_.size());
   ASSERT(used + reserved_ + pool_.free_count() == slab_count());
 }

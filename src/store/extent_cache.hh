@@ -62,9 +62,10 @@ class ExtentCache {
   }
   void unhold(Extent& extent);
   // Someone outside reads its memory.
-  static void pin(Extent& extent) { ++extent.pins; }
+  void pin(Extent& extent) { pinned_ += extent.pins++ == 0; }
   void unpin(Extent& extent) {
     ASSERT(extent.pins > 0);
+    pinned_ -= extent.pins == 1;
     if (--extent.pins == 0 && extent.orphan && extent.holds == 0) free_extent(extent);
   }
   // No longer found; freed when its last use ends.
@@ -120,6 +121,7 @@ class ExtentCache {
       begin += run;
     }
   }
+  [[nodiscard]] std::uint32_t pinned_count() const { return pinned_; }
   [[nodiscard]] std::uint32_t held_count() const { return held_.total(); }
   [[nodiscard]] std::uint32_t held_count(PoolIndex pool) const { return held_.of(pool); }
   [[nodiscard]] std::uint32_t slab_count() const { return pool_.arena().slab_count(); }
@@ -140,6 +142,7 @@ class ExtentCache {
   Eviction eviction_;
   StoreCounters& counters_;
   PoolShare held_;
+  std::uint32_t pinned_ = 0;
   std::uint32_t reserved_ = 0;
 };
 

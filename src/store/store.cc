@@ -57,6 +57,10 @@ WantStatus Store::want(Instant now, const BlockWant& want, Block& out) {
   return impl_->want(now, want, out);
 }
 
+bool Store::crowded() const {
+  return impl_->cache.pinned_count() > impl_->cache.slab_count() / 2;
+}
+
 void Store::prefetch(Instant now, const BlockWant& want) {
   impl_->prefetch(now, want);
 }

@@ -123,6 +123,9 @@ class Store {
 
   // Asks for a block. `out` is set when ready.
   WantStatus want(Instant now, const BlockWant& want, Block& out);
+  // More than half of the memory is pinned by those who were given blocks: they should release
+  // some before they ask for more, or wants and checks of others wait.
+  [[nodiscard]] bool crowded() const;
   // Reads ahead what will be wanted soon; may do nothing.
   void prefetch(Instant now, const BlockWant& want);
   // Answers to pending wants. Every pending want gets exactly one.

@@ -85,7 +85,7 @@ bool Store::Impl::pin_parts(ShardContent& content, const BlockWant& want, const 
   out.part_count = static_cast<std::uint8_t>(count);
   out.framed = is_framed(want, spans.spans[0], extents[0]);
   for (std::size_t i = 0; i < count; ++i) {
-    if (out.parts[i].entry != zero_slab) ExtentCache::pin(cache.at(out.parts[i].entry));
+    if (out.parts[i].entry != zero_slab) cache.pin(cache.at(out.parts[i].entry));
   }
   for (std::uint32_t i = 0; i < spans.count; ++i) {
     if (extents[i] == nullptr) continue;

@@ -28,7 +28,7 @@ MemoryStreams::MemoryStreams(MemoryNetwork& network, const Endpoint& address,
 }
 
 Instant MemoryStreams::next_event() const {
-  if (!resumed_.empty()) return network_.clock_.time();
+  if (!resumed_.empty() || !said_.empty()) return network_.clock_.time();
   return pending_.empty() ? Instant::never() : pending_.top().due;
 }
 
@@ -103,9 +103,11 @@ SendResult MemoryStreams::try_send(StreamHandle stream, std::span<const SendPart
     room = 1 + network_.random_.below(room);
   }
   SendResult result;
+  if (options_.keeps) room = keep(*slot, parts, room);
   std::vector<std::byte> bytes;
   bytes.reserve(room);
   for (const SendPart& part : parts) {
+    if (options_.keeps) break;
     const std::size_t n = std::min<std::size_t>(room - bytes.size(), part.length);
     bytes.insert(bytes.end(), part.data, part.data + n);
     if (n > 0 && part.kind == SendPart::Kind::hot_slab && options_.ledger != nullptr) {
@@ -120,6 +122,17 @@ SendResult MemoryStreams::try_send(StreamHandle stream, std::span<const SendPart
   if (slot->want_write && slot->under_way < link.window / 2) {
     post(network_.clock_.time() + link.latency, stream, What::writable);
   }
+  if (options_.keeps) {
+    transmit_kept(*slot);
+  } else {
+    transmit(*slot, bytes);
+  }
+  return result;
+}
+
+// On its way to the peer, in pieces.
+void MemoryStreams::transmit(Slot& slot, std::span<const std::byte> bytes) {
+  const LinkOptions& link = network_.link_;
   std::size_t at = 0;
   while (at < bytes.size()) {
     const std::size_t most = std::min<std::size_t>(bytes.size() - at, link.segment_max);
@@ -127,17 +140,16 @@ SendResult MemoryStreams::try_send(StreamHandle stream, std::span<const SendPart
     Instant due = network_.clock_.time() + link.latency;
     if (link.rate > 0) {
       const auto takes = static_cast<std::int64_t>(n * 1'000'000'000 / link.rate);
-      due = std::max(due, slot->last_arrival) + Duration::nanoseconds(takes);
+      due = std::max(due, slot.last_arrival) + Duration::nanoseconds(takes);
     }
-    slot->last_arrival = std::max(due, slot->last_arrival);
+    slot.last_arrival = std::max(due, slot.last_arrival);
     auto data = std::make_shared<std::vector<std::byte>>(
         bytes.begin() + static_cast<std::ptrdiff_t>(at),
         bytes.begin() + static_cast<std::ptrdiff_t>(at + n));
-    slot->peer.port->post(slot->last_arrival, slot->peer.handle, What::data, StreamError::none,
-                          std::move(data));
+    slot.peer.port->post(slot.last_arrival, slot.peer.handle, What::data, StreamError::none,
+                         std::move(data));
     at += n;
   }
-  return result;
 }
 
 void MemoryStreams::set_reading(StreamHandle stream, bool on) {
@@ -149,7 +161,12 @@ void MemoryStreams::set_reading(StreamHandle stream, bool on) {
 
 void MemoryStreams::close(StreamHandle stream, bool graceful) {
   Slot* const slot = find(stream);
-  if (slot == nullptr) return;
+  if (slot == nullptr || slot->state == State::ending) return;
+  if (options_.keeps && graceful && !slot->items.empty()) {
+    slot->state = State::ending;
+    return;
+  }
+  release_all(*slot);
   if (slot->peer.port != nullptr) {
     const Instant soon = network_.clock_.time() + network_.link_.latency;
     const Instant due = graceful ? std::max(soon, slot->last_arrival) : soon;
@@ -167,6 +184,10 @@ void MemoryStreams::on_delivered(StreamHandle stream, std::size_t bytes) {
   const bool was_tight = slot->under_way >= window / 2;
   DCHECK(slot->under_way >= bytes);
   slot->under_way -= static_cast<std::uint32_t>(bytes);
+  if (options_.keeps) {
+    on_read(*slot, bytes);
+    if (slot->state != State::open) return;
+  }
   if (slot->want_write && was_tight && slot->under_way < window / 2) {
     post(network_.clock_.time() + network_.link_.latency, stream, What::writable);
   }
@@ -201,6 +222,7 @@ bool MemoryStreams::deliver(Pending& pending, StreamEvent& out) {
     case What::end:
       out.kind = StreamEvent::Kind::closed;
       out.error = pending.error;
+      release_all(*slot);
       free_slot(*slot);
       return true;
   }
@@ -210,6 +232,10 @@ bool MemoryStreams::deliver(Pending& pending, StreamEvent& out) {
 std::size_t MemoryStreams::poll_events(Instant now, std::span<StreamEvent> out) {
   lent_.clear();
   std::size_t count = 0;
+  while (count < out.size() && !said_.empty()) {
+    out[count++] = said_.front();
+    said_.pop_front();
+  }
   while (count < out.size() && !resumed_.empty()) {
     Slot* const slot = find(resumed_.front());
     if (slot == nullptr || !slot->reading || slot->held.empty()) {
@@ -225,6 +251,12 @@ std::size_t MemoryStreams::poll_events(Instant now, std::span<StreamEvent> out) 
     pending_.pop();
     Slot* const slot = find(pending.stream);
     if (slot == nullptr) continue;
+    if (slot->state == State::ending) {
+      if (pending.what != What::end) continue;
+      release_all(*slot);
+      free_slot(*slot);
+      continue;
+    }
     const bool in_order = pending.what == What::data ||
                           (pending.what == What::end && pending.error != StreamError::reset);
     if (in_order && (!slot->held.empty() || (!slot->reading && pending.what == What::data))) {

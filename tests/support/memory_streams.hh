@@ -33,6 +33,10 @@ struct PortOptions {
   bool listening = true;
   // Hot slabs go out by reference: `exposed` is set, and the pages are in the ledger.
   ExposureLedger* ledger = nullptr;
+  // Parts with a pin are kept by reference, as own TCP does, until the peer has read them; of those
+  // at most so many bytes are read from memory ahead of the peer.
+  bool keeps = false;
+  std::uint32_t flight_max = 64 * 1024;
 };
 
 // All ports of one world. Outlives nothing: it owns them.
@@ -62,14 +66,21 @@ class MemoryStreams final : public StreamPort {
   void set_reading(StreamHandle stream, bool on) override;
   bool connect(const Endpoint& remote, const IpAddress& local, StreamHandle& out) override;
   void close(StreamHandle stream, bool graceful) override;
+  [[nodiscard]] bool keeps_payload() const override { return options_.keeps; }
+  bool shed_longest_stalled(Instant now) override;
+  bool on_content(StreamHandle stream, std::uint64_t pin, const ContentRef& content,
+                  const std::byte* data) override;
 
+  // References kept now, over all streams.
+  [[nodiscard]] std::size_t kept() const;
   [[nodiscard]] Instant next_event() const;
   [[nodiscard]] std::size_t streams() const { return live_; }
   void validate() const;
 
  private:
   friend class MemoryNetwork;
-  enum class State : std::uint8_t { free, connecting, open };
+  // ending: closed by us, what was accepted is still on its way.
+  enum class State : std::uint8_t { free, connecting, open, ending };
   enum class What : std::uint8_t { accepted, connected, data, end, writable };
   // The two ends name each other; a name that is stale leads nowhere.
   struct Name {
@@ -87,6 +98,16 @@ class MemoryStreams final : public StreamPort {
       return due != o.due ? due > o.due : sequence > o.sequence;
     }
   };
+  // What a port that keeps has accepted: small bytes, or a reference.
+  struct Item {
+    std::vector<std::byte> small;
+    const std::byte* data = nullptr;  // nullptr: small, or shed
+    std::uint32_t length = 0;
+    std::uint64_t pin = 0;
+    ContentRef content;
+    bool asked = false;  // shed, and `need` was said
+    bool sent = false;   // read from memory, on its way to the peer
+  };
   struct Slot {
     State state = State::free;
     std::uint32_t generation = 1;
@@ -97,6 +118,10 @@ class MemoryStreams final : public StreamPort {
     std::uint32_t under_way = 0;  // bytes sent to the peer and not delivered there
     Instant last_arrival{};       // at the peer, of what was sent so far
     std::deque<Pending> held;     // came while reading was off
+    std::deque<Item> items;       // not read by the peer yet, in order
+    std::uint32_t read_of_front = 0;
+    std::uint32_t in_flight = 0;
+    Instant progress{};  // when the peer last read something
   };
 
   MemoryStreams(MemoryNetwork& network, const Endpoint& address, const PortOptions& options);
@@ -107,6 +132,12 @@ class MemoryStreams final : public StreamPort {
             std::shared_ptr<std::vector<std::byte>> data = nullptr);
   bool deliver(Pending& pending, StreamEvent& out);
   void on_delivered(StreamHandle stream, std::size_t bytes);
+  void transmit(Slot& slot, std::span<const std::byte> bytes);
+  std::size_t keep(Slot& slot, std::span<const SendPart> parts, std::size_t room);
+  void transmit_kept(Slot& slot);
+  void on_read(Slot& slot, std::size_t bytes);
+  void release(Slot& slot, Item& item);
+  void release_all(Slot& slot);
 
   MemoryNetwork& network_;
   const Endpoint address_;
@@ -118,6 +149,7 @@ class MemoryStreams final : public StreamPort {
   std::priority_queue<Pending, std::vector<Pending>, std::greater<>> pending_;
   std::deque<StreamHandle> resumed_;  // have held events and are read again
   std::vector<std::shared_ptr<std::vector<std::byte>>> lent_;
+  std::deque<StreamEvent> said_;  // released, need and closed, of a port that keeps
 };
 
 }  // namespace penstock::support
