@@ -82,9 +82,11 @@ Result<void> read_facts(TapDevice& device, int socket) {
 Result<void> bring_up(const TapDevice& device, int socket) {
   ifreq request = request_for(device.name);
   if (::ioctl(socket, SIOCGIFFLAGS, &request) != 0) return host::os_error(device.name, errno);
+  if ((request.ifr_flags & IFF_UP) != 0) return {};
   request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
   if (::ioctl(socket, SIOCSIFFLAGS, &request) != 0) {
-    return host::os_error("bringing interface " + device.name + " up", errno);
+    return fail("interface " + device.name + " is down: sudo ip link set " + device.name + " up",
+                ErrorKind::io);
   }
   return {};
 }
@@ -117,9 +119,7 @@ Result<TapDevice> open_tap(const std::string& name, bool receive_offload) {
       ::ioctl(fd, TUNSETVNETLE, &little_endian) != 0 || ::ioctl(fd, TUNSETOFFLOAD, offload) != 0) {
     return host::os_error("interface " + device.name + ": setting up its headers", errno);
   }
-  if (device.made) {
-    if (auto up = bring_up(device, socket.get()); !up) return tl::unexpected(up.error());
-  }
+  if (auto up = bring_up(device, socket.get()); !up) return tl::unexpected(up.error());
   if (auto facts = read_facts(device, socket.get()); !facts) return tl::unexpected(facts.error());
   return device;
 }

@@ -24,8 +24,8 @@ struct TapDevice {
 };
 
 // name: may be empty or hold a "%d" (the kernel then numbers it). receive_offload: the kernel may
-// give us frames that it would have had to cut and to sum for a wire. An interface that is made
-// here is also brought up; one that exists is taken as it is.
+// give us frames that it would have had to cut and to sum for a wire. An interface that is
+// down is brought up; where that isn't allowed, it must be up.
 [[nodiscard]] Result<TapDevice> open_tap(const std::string& name, bool receive_offload);
 
 }  // namespace penstock::nic_tap

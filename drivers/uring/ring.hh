@@ -23,8 +23,8 @@
 namespace penstock::uring {
 
 // Bits 60–63 of user_data; the other 60 are the user's own.
-enum class Tag : std::uint8_t { ring = 0, streams = 1, storage = 2 };
-inline constexpr std::size_t kTagCount = 3;
+enum class Tag : std::uint8_t { ring = 0, streams = 1, storage = 2, nic = 3 };
+inline constexpr std::size_t kTagCount = 4;
 
 [[nodiscard]] constexpr std::uint64_t user_data(Tag tag, std::uint64_t own) {
   return (std::uint64_t{static_cast<std::uint8_t>(tag)} << 60) | own;

@@ -28,6 +28,11 @@ constexpr std::uint32_t kTorrentsMax = 1u << 17;
 constexpr std::size_t kExchangeCapacity = 16384;
 // Slabs that a shard needs: a coalesced read for each of a few peers.
 constexpr std::uint32_t kSlabsMin = 64;
+// With own TCP: bytes of a connection's send buffer, at least; peers that keep the same block at
+// once, in the mean; parts kept at once, about 140 bytes each.
+constexpr std::uint64_t kSendBufferMin = 256 * 1024;
+constexpr std::uint64_t kKeepersPerBlock = 4;
+constexpr std::uint64_t kKeptPartsMax = 1u << 20;
 constexpr auto kStewardPeriod = std::chrono::milliseconds(20);
 
 // What the forest of a v2 torrent is made of.
@@ -146,7 +151,7 @@ Result<void> Engine::start_shards() {
                     " shards: name one for each",
                 ErrorKind::usage);
   }
-  if (auto ports = check_ports_free(options_.listen); !ports) return ports;
+  if (auto network = check_network(); !network) return network;
   descriptor_limit_ = raise_descriptor_limit();
   const DescriptorPlan descriptors =
       plan_descriptors(descriptor_limit_, options_.limits.peers_max, shards);
@@ -193,6 +198,7 @@ Result<void> Engine::start_shards() {
     runner.io.listen = listen;
     runner.io.streams_max = runner.limits.streams_max();
     seeds.fill(std::as_writable_bytes(std::span(&runner.seed, 1)));
+    if (options_.tap) set_up_tap(runner, seeds);
     auto started = ShardRunner::start(std::move(runner), *exchange_);
     if (!started) return tl::unexpected(std::move(started).error());
     runners_.push_back(std::move(*started));
@@ -200,6 +206,35 @@ Result<void> Engine::start_shards() {
     if (i == 0) listen = listening_ = runners_[0]->listening();
   }
   return {};
+}
+
+// What the addresses and the backend don't allow.
+Result<void> Engine::check_network() const {
+  if (!options_.tap) return check_ports_free(options_.listen);
+  if (options_.shards > 1) {
+    return fail("a TAP interface has one queue: this backend takes one shard for now (--shards 1)",
+                ErrorKind::usage);
+  }
+  if (options_.tap->addresses.empty()) {
+    return fail("a TAP interface needs an address of ours (--address)", ErrorKind::usage);
+  }
+  return {};
+}
+
+void Engine::set_up_tap(RunnerOptions& runner, Entropy& entropy) const {
+  TapIoOptions tap;
+  tap.network = *options_.tap;
+  for (const Endpoint& endpoint : options_.listen)
+    tap.ports.push_back(endpoint.port);
+  entropy.fill(std::as_writable_bytes(std::span(tap.secret)));
+  // What one peer doesn't acknowledge must leave most of the memory to others.
+  tap.send_buffer = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(options_.cache_bytes / 16, kSendBufferMin, tap.send_buffer));
+  runner.limits.kept_parts_max = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(options_.cache_bytes / kBlockSize * kKeepersPerBlock, kKeptPartsMax));
+  // A header in front of a block in memory is for senders that hand out pages.
+  runner.store_limits.frame_after = 0;
+  runner.io.tap = std::move(tap);
 }
 
 Engine::~Engine() {
@@ -431,7 +466,7 @@ void Engine::steward() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     wake_steward_.wait_for(lock, kStewardPeriod);
-    tell_splice_trouble();
+    tell_trouble();
     ShardReport report;
     for (std::size_t i = 0; i < runners_.size(); ++i) {
       while (exchange_->from_shard(ShardId(static_cast<std::uint16_t>(i))).try_receive(report)) {
@@ -456,8 +491,14 @@ void Engine::steward() {
   }
 }
 
-// Once, by whichever shard has it first: it costs speed, no more.
-void Engine::tell_splice_trouble() {
+// Once each, by whichever shard has it first.
+void Engine::tell_trouble() {
+  for (std::size_t i = 0; i < runners_.size() && !failure_told_; ++i) {
+    const char* const why = runners_[i]->failure();
+    if (*why == '\0') continue;
+    failure_told_ = true;
+    spdlog::error("no peer can be reached any more: {}", why);
+  }
   for (std::size_t i = 0; i < runners_.size() && !splice_trouble_told_; ++i) {
     const char* const why = runners_[i]->splice_trouble();
     if (*why == '\0') continue;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "app/shard_runner.hh"
+#include "base/clock.hh"
 #include "control/engine_api.hh"
 #include "host/arena_mapping.hh"
 #include "host/capabilities.hh"
@@ -44,6 +45,8 @@ class Engine final : public control::EngineApi {
 
   explicit Engine(const control::EngineOptions& options);
   Result<void> start_shards();
+  [[nodiscard]] Result<void> check_network() const;
+  void set_up_tap(RunnerOptions& runner, Entropy& entropy) const;
   [[nodiscard]] ShardLimits limits_of(const control::EngineLimits& limits,
                                       std::uint32_t shards) const;
   void publish(Entry& entry);
@@ -52,7 +55,7 @@ class Engine final : public control::EngineApi {
   void save_state(const Entry& entry);
   void finish_check(Entry& entry);
   void steward();
-  void tell_splice_trouble();
+  void tell_trouble();
   void on_report(const ShardReport& report);
   void on_store_event(Entry& entry, const StoreEvent& event);
   static void log_lost_piece(const Entry& entry, const StoreEvent& event);
@@ -76,6 +79,7 @@ class Engine final : public control::EngineApi {
   std::map<std::uint64_t, std::unique_ptr<Entry>> torrents_;
   std::set<WireInfoHash> hashes_;  // served
   bool splice_trouble_told_ = false;
+  bool failure_told_ = false;
   std::vector<std::uint32_t> free_slots_;
   std::thread steward_;
 };

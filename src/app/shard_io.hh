@@ -2,7 +2,9 @@
 // epoll and pread threads.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,12 +12,21 @@
 #include "base/parker.hh"
 #include "base/result.hh"
 #include "base/time.hh"
+#include "control/engine_api.hh"
 #include "host/arena_mapping.hh"
 #include "host/capabilities.hh"
 #include "store/storage.hh"
 #include "stream/byte_stream.hh"
 
 namespace penstock::app {
+
+// Own TCP over a TAP interface.
+struct TapIoOptions {
+  control::TapNetwork network;
+  std::vector<std::uint16_t> ports;       // to listen at
+  std::array<std::uint64_t, 2> secret{};  // unpredictable
+  std::uint32_t send_buffer = 4u << 20;   // bytes, of a connection
+};
 
 struct IoOptions {
   host::Capabilities capabilities;
@@ -25,6 +36,7 @@ struct IoOptions {
   std::uint32_t streams_max = 4096;
   std::uint32_t receive_buffers = 1024;  // a power of two
   std::uint32_t receive_buffer_size = 4096;
+  std::optional<TapIoOptions> tap;  // else kernel TCP, at `listen`
 };
 
 class ShardIo : public Parker {
@@ -36,12 +48,20 @@ class ShardIo : public Parker {
   // Submits what is due, waits at most this long for anything to happen (0: only looks), and takes
   // in what did.
   virtual void wait(Duration timeout) = 0;
+  // At the end of a cycle: what the streams have to send goes out.
+  virtual void flush(Instant now) { static_cast<void>(now); }
+  // When the streams have something to do although nothing happens.
+  [[nodiscard]] virtual Instant next_timeout() const { return Instant::never(); }
   [[nodiscard]] virtual std::uint64_t system_calls() const = 0;
   [[nodiscard]] virtual const std::vector<Endpoint>& bound() const = 0;
   [[nodiscard]] virtual const std::string& congestion() const = 0;
   [[nodiscard]] virtual const char* name() const = 0;  // "io_uring" or "epoll"
   // Why nothing goes out by reference although that is wanted; empty: it does. Static.
   [[nodiscard]] virtual const char* splice_trouble() const = 0;
+  // Streams are still being brought to an end, by us: the kernel won't do it.
+  [[nodiscard]] virtual bool draining() const { return false; }
+  // Why no peer can be reached any more, for good; empty: they can. Static.
+  [[nodiscard]] virtual const char* failure() const { return ""; }
 };
 
 // On the shard's thread.

@@ -5,6 +5,11 @@
 
 namespace penstock::app {
 
+namespace {
+// What streams of our own get to send what they have accepted, and FIN, when the shard stops.
+constexpr Duration kDrainMax = Duration::seconds(1);
+}  // namespace
+
 struct ShardRunner::PoolRequest {
   std::string directory;
   std::promise<Result<PoolIndex>> answer;
@@ -92,23 +97,30 @@ void ShardRunner::loop(ShardIo& io, Shard& shard) {
   ShardCounters& counters = shard.counters();
   Doorbell& doorbell = exchange_.doorbell(options_.id);
   Instant now = clock.now();
+  Instant drain_until = Instant::never();
   for (;;) {
     if (pool_request_.load(std::memory_order_relaxed) != nullptr) serve_pool_request(io);
     const bool found = shard.do_work(now);
-    if (shard.stopped()) break;
+    io.flush(now);
+    if (shard.stopped()) {
+      drain_until = earlier(drain_until, now + kDrainMax);
+      if (!io.draining() || now >= drain_until) break;
+    }
     const Instant done = clock.now();
     ShardCounters::add(found ? counters.cycles_busy : counters.cycles_idle, 1);
     ShardCounters::add(found ? counters.busy_ns : counters.idle_ns,
                        static_cast<std::uint64_t>((done - now).ns));
     system_calls_.store(io.system_calls(), std::memory_order_relaxed);
     splice_trouble_.store(io.splice_trouble(), std::memory_order_relaxed);
+    failure_.store(io.failure(), std::memory_order_relaxed);
     if (shard.work_left() || options_.idle == control::IdleMode::spin) {
       io.wait(Duration{});
       now = clock.now();
       continue;
     }
     doorbell.flag.prepare();
-    const Instant until = shard.next_timeout(done);
+    const Instant until =
+        earlier(drain_until, earlier(shard.next_timeout(done), io.next_timeout()));
     const bool asked = pool_request_.load(std::memory_order_relaxed) != nullptr;
     if (!asked && !shard.mail_waiting() && until > done) {
       ShardCounters::add(counters.parks, 1);
@@ -138,6 +150,8 @@ void ShardRunner::read_counters(control::ShardSnapshot& out) const {
   out.sent_bytes = read(c.sent_bytes);
   out.payload_bytes = read(c.payload_bytes);
   out.cross_shard_wants = read(c.cross_shard_wants);
+  out.sheds = read(c.sheds);
+  out.needs = read(c.needs);
   out.system_calls = system_calls_.load(std::memory_order_relaxed);
   shard_->read_store_counters(out.store);
   out.closes.resize(kCloseReasonCount);

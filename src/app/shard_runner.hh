@@ -58,6 +58,8 @@ class ShardRunner {
   [[nodiscard]] const char* splice_trouble() const {
     return splice_trouble_.load(std::memory_order_relaxed);
   }
+  // ShardIo::failure, likewise.
+  [[nodiscard]] const char* failure() const { return failure_.load(std::memory_order_relaxed); }
 
  private:
   ShardRunner(RunnerOptions options, Exchange& exchange);
@@ -76,6 +78,7 @@ class ShardRunner {
   std::unique_ptr<Store> store_;
   std::atomic<std::uint64_t> system_calls_{0};
   std::atomic<const char*> splice_trouble_{""};
+  std::atomic<const char*> failure_{""};
   // Set by control (release), taken and cleared by the shard's thread (acquire).
   struct PoolRequest;
   std::atomic<PoolRequest*> pool_request_{nullptr};

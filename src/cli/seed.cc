@@ -1,5 +1,6 @@
 #include "cli/seed.hh"
 
+#include <charconv>
 #include <filesystem>
 #include <memory>
 
@@ -34,7 +35,78 @@ struct SeedOptions {
   std::string upload_limit;
   std::uint32_t max_peers = 4096;
   std::string idle = "adaptive";
+  std::string backend = "kernel";
+  std::string interface = "tap0";
+  std::vector<std::string> addresses;
+  std::vector<std::string> gateways;
+  bool no_offload = false;
 };
+
+// "10.0.0.2/24", "fd00::2/64"
+Result<control::TapNetwork::Address> parse_address(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  auto ip = parse_ip(text.substr(0, slash));
+  if (!ip) return tl::unexpected(std::move(ip).error());
+  const int most = ip->is_v4() ? 32 : 128;
+  int length = 0;
+  const char* const begin = slash == std::string::npos ? "" : text.c_str() + slash + 1;
+  const char* const end = text.c_str() + text.size();
+  const auto parsed = std::from_chars(begin, end, length);
+  if (slash == std::string::npos || parsed.ec != std::errc{} || parsed.ptr != end || length < 1 ||
+      length > most) {
+    return fail("\"" + text + "\": ADDR/PREFIX is expected, such as 10.0.0.2/24 or fd00::2/64",
+                ErrorKind::usage);
+  }
+  return control::TapNetwork::Address{*ip, static_cast<std::uint8_t>(length), {}};
+}
+
+// A gateway is that of the addresses of its family.
+Result<control::TapNetwork> tap_network(const SeedOptions& options) {
+  control::TapNetwork network;
+  network.interface = options.interface;
+  network.offload = !options.no_offload;
+  for (const std::string& text : options.addresses) {
+    auto address = parse_address(text);
+    if (!address) return tl::unexpected(std::move(address).error().context("--address"));
+    network.addresses.push_back(*address);
+  }
+  if (network.addresses.empty()) {
+    return fail("--backend tap needs --address ADDR/PREFIX: an address of its own, not the host's",
+                ErrorKind::usage);
+  }
+  for (const std::string& text : options.gateways) {
+    auto gateway = parse_ip(text);
+    if (!gateway) return tl::unexpected(std::move(gateway).error().context("--gateway"));
+    bool used = false;
+    for (auto& address : network.addresses) {
+      if (address.address.is_v4() != gateway->is_v4()) continue;
+      address.gateway = *gateway;
+      used = true;
+    }
+    if (!used) {
+      return fail("--gateway " + text + ": no --address is of its family", ErrorKind::usage);
+    }
+  }
+  return network;
+}
+
+// With own TCP all addresses are listened at: --listen says the port.
+Result<void> set_up_tap(const SeedOptions& options, EngineOptions& engine) {
+  auto network = tap_network(options);
+  if (!network) return tl::unexpected(std::move(network).error());
+  for (const Endpoint& endpoint : engine.listen) {
+    bool ours = endpoint.ip.is_unspecified() || endpoint.ip == IpAddress::v4(0, 0, 0, 0);
+    for (const auto& address : network->addresses)
+      ours |= address.address == endpoint.ip;
+    if (!ours) {
+      return fail("--listen " + endpoint.to_string() + ": with --backend tap, give :PORT",
+                  ErrorKind::usage);
+    }
+    if (endpoint.port == 0) return fail("--listen: a port that isn't 0", ErrorKind::usage);
+  }
+  engine.tap = std::move(*network);
+  return {};
+}
 
 Result<EngineOptions> engine_options(const SeedOptions& options, const std::string& state) {
   EngineOptions engine;
@@ -60,6 +132,11 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
     engine.limits.upload_rate = *rate;
   }
   engine.state_directory = state;
+  if (options.backend == "tap") {
+    if (auto set = set_up_tap(options, engine); !set) return tl::unexpected(set.error());
+  } else if (!options.addresses.empty() || !options.gateways.empty()) {
+    return fail("--address and --gateway are for --backend tap", ErrorKind::usage);
+  }
   return engine;
 }
 
@@ -75,6 +152,8 @@ struct Totals {
   std::uint64_t received = 0;
   std::uint64_t cross_shard = 0;
   std::uint64_t system_calls = 0;
+  std::uint64_t sheds = 0;
+  std::uint64_t needs = 0;
   std::uint64_t accepted = 0;
   std::uint64_t connections = 0;
   double busy_seconds = 0;
@@ -92,6 +171,8 @@ Totals add_up(const EngineSnapshot& snapshot) {
     totals.received += shard.received_bytes;
     totals.cross_shard += shard.cross_shard_wants;
     totals.system_calls += shard.system_calls;
+    totals.sheds += shard.sheds;
+    totals.needs += shard.needs;
     totals.accepted += shard.accepted;
     totals.connections += shard.connections;
     totals.busy_seconds += static_cast<double>(shard.busy_ns) * 1e-9;
@@ -147,6 +228,8 @@ ordered_json as_json(const Totals& t, const EngineSnapshot& snapshot, double sec
           {"evictions", t.store.evictions},
           {"cross_shard_fetches", t.cross_shard},
           {"system_calls", t.system_calls},
+          {"sheds", t.sheds},
+          {"needs", t.needs},
           {"busy_seconds", t.busy_seconds},
           {"closes", std::move(closes)}};
 }
@@ -311,6 +394,22 @@ void register_seed(Program& program, control::EngineFactory factory) {
       ->type_name("adaptive|spin")
       ->check(CLI::IsMember({"adaptive", "spin"}))
       ->capture_default_str();
+  app.add_option("--backend", options->backend, "Whose TCP: the kernel's, or own over a TAP device")
+      ->type_name("kernel|tap")
+      ->check(CLI::IsMember({"kernel", "tap"}))
+      ->capture_default_str();
+  app.add_option("--interface", options->interface, "The TAP interface, for --backend tap")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--address", options->addresses,
+                 "An address on it that is ours alone; once per address")
+      ->type_name("ADDR/PREFIX")
+      ->allow_extra_args(false);
+  app.add_option("--gateway", options->gateways, "The way to other networks; once per family")
+      ->type_name("ADDR")
+      ->allow_extra_args(false);
+  app.add_flag("--no-offload", options->no_offload,
+               "Cut segments and sum them ourselves, not by the TAP device");
 }
 
 }  // namespace penstock::cli

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,19 @@ enum class IdleMode : std::uint8_t {
   spin,      // they never do: a core each, the lowest latency
 };
 
+// Own TCP through a TAP interface, instead of the kernel's.
+struct TapNetwork {
+  // An address of ours on the link; IPv4 and IPv6.
+  struct Address {
+    IpAddress address;
+    std::uint8_t prefix_length = 0;
+    IpAddress gateway;  // unspecified: none
+  };
+  std::string interface;
+  std::vector<Address> addresses;  // at least one
+  bool offload = true;             // TSO and checksums are the device's
+};
+
 // What may change while the engine runs.
 struct EngineLimits {
   std::uint64_t upload_rate = 0;       // bytes per second over all torrents; 0: unlimited
@@ -55,6 +69,8 @@ struct EngineOptions {
   // Verification state is kept here; an existing directory. Empty: not kept.
   std::string state_directory;
   EngineLimits limits;
+  // None: the kernel's TCP. Else `listen` has ports alone, at every address of it.
+  std::optional<TapNetwork> tap;
 };
 
 struct AddTorrent {
@@ -94,6 +110,8 @@ struct ShardSnapshot {
   std::uint64_t payload_bytes = 0;   // of PIECE messages
   std::uint64_t cross_shard_wants = 0;
   std::uint64_t system_calls = 0;
+  std::uint64_t sheds = 0;  // streams that gave up memory of content they had to keep
+  std::uint64_t needs = 0;  // references to content that streams asked for again
   StoreCounters store;
   std::vector<std::uint64_t> closes;  // index as in EngineSnapshot::close_reasons
 };

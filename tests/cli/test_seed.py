@@ -200,6 +200,7 @@ class Seed(Case):
 
     def test_mistakes(self):
         self.write("set/file", noise(1000))
+        tap = ("--backend", "tap")
         for status, words, arguments in (
                 (1, ['"none"', "no such file"], ["none"]),
                 (2, ["there is no option --vrify: did you mean --verify?"], ["set", "--vrify"]),
@@ -210,7 +211,18 @@ class Seed(Case):
                 (2, ["25Gbps"], ["set", "--upload-limit", "100"]),
                 (2, ["too small"], ["set", "--cache", "1MiB"]),
                 (2, ["2 shards"], ["set", "--shards", "2", "--cpus", "0"]),
-                (2, ["--io"], ["set", "--io", "fast"])):
+                (2, ["--io"], ["set", "--io", "fast"]),
+                (2, ["--address ADDR/PREFIX"], ["set", "--backend", "tap"]),
+                (2, ["--address", "10.0.0.2/24"], ["set", *tap, "--address", "10.0.0.2"]),
+                (2, ["--address", "10.0.0.2/24"], ["set", *tap, "--address", "10.0.0.2/33"]),
+                (2, ["--gateway fd00::1", "family"],
+                 ["set", *tap, "--address", "10.0.0.2/24", "--gateway", "fd00::1"]),
+                (2, ["--listen", "give :PORT"],
+                 ["set", *tap, "--address", "10.0.0.2/24", "--listen", "10.0.0.3:6881"]),
+                (2, ["one shard"], ["set", *tap, "--address", "10.0.0.2/24", "--shards", "2"]),
+                (2, ["--backend tap"], ["set", "--address", "10.0.0.2/24"]),
+                (1, ["interface lo"],
+                 ["set", *tap, "--address", "10.0.0.2/24", "--interface", "lo"])):
             with self.subTest(arguments=arguments):
                 text = self.fails(status, "seed", *arguments, "--state", "state")
                 for word in words:
