@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import cable
 import clients
 import datasets
 import seeds
@@ -33,12 +34,14 @@ class Cell:
     shards: int = 1
     disable: str = ""
     creator: str = "libtorrent"  # who made the .torrent
+    network: str = "kernel"  # of the seed: cable.KINDS
 
     def __str__(self):
         disabled = f" without {self.disable}" if self.disable else ""
         made = f" made by {self.creator}" if self.creator != "libtorrent" else ""
         who = "+".join(self.clients)
-        return f"{self.kind} {who} {self.dataset} shards={self.shards}{disabled}{made}"
+        over = f" over {self.network}" if self.network != "kernel" else ""
+        return f"{self.kind} {who} {self.dataset} shards={self.shards}{disabled}{made}{over}"
 
 
 class Runner:
@@ -61,6 +64,9 @@ class Runner:
         os.makedirs(folder)
         if self.options.seed_program == "libtorrent":
             return seeds.LibtorrentSeed(dataset, folder, upload_limit_mib=limit)
+        wire = None
+        if cell.network != "kernel":
+            wire = cable.Cable(cell.network, self.options.relay, folder)
         return seeds.PenstockSeed(
             dataset,
             folder,
@@ -68,6 +74,7 @@ class Runner:
             shards=cell.shards,
             disable=cell.disable,
             upload_limit_mib=limit,
+            cable=wire,
         )
 
     def run(self, cell):
@@ -191,6 +198,15 @@ def plan(options):
             dataclasses.replace(cell, creator="penstock")
             for cell in fetch_cells(some, wanted, [most], [""])
         ]
+    if options.network != ["kernel"]:
+        cells = [
+            dataclasses.replace(
+                cell, network=network, disable="uring" if network == "tap-threads" else cell.disable
+            )
+            for network in options.network
+            for cell in cells
+            if network == "kernel" or cell.shards == 1
+        ]
     # The slowest first, so that no worker is left with it at the end.
     return sorted(dict.fromkeys(cells), key=lambda cell: "transmission" not in cell.clients)
 
@@ -270,6 +286,19 @@ def parse_arguments():
         help="repeat some cells with each of these in PENSTOCK_DISABLE",
     )
     parser.add_argument(
+        "--network",
+        type=words(list(cable.KINDS)),
+        default=["kernel"],
+        metavar="A,B",
+        help=f"the seed's TCP and its cable, of {', '.join(cable.KINDS)}",
+    )
+    parser.add_argument(
+        "--relay",
+        default="build/tests/relay/relay",
+        metavar="PROGRAM",
+        help="for bad cables (default: %(default)s)",
+    )
+    parser.add_argument(
         "--kinds", type=words(["fetch", "pair", "resume"]), default=["fetch", "pair", "resume"]
     )
     parser.add_argument(
@@ -302,10 +331,14 @@ def main():
     enter_namespace()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
+    options.relay = os.path.abspath(options.relay)
     lacking = {name: clients.ALL[name].lacking() for name in options.clients}
-    skipped = [cell for cell in cells if any(lacking[name] for name in cell.clients)]
+    lacking |= {name: cable.lacking(name, options.relay) for name in options.network}
+    skipped = [
+        cell for cell in cells if any(lacking[name] for name in (*cell.clients, cell.network))
+    ]
     cells = [cell for cell in cells if cell not in skipped]
-    for name in options.clients:
+    for name in [*options.clients, *options.network]:
         if lacking[name]:
             print(f"skip  {name}: {lacking[name]}")
     runner = Runner(options)

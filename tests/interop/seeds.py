@@ -89,8 +89,12 @@ class LibtorrentSeed(Seed):
 class PenstockSeed(Seed):
     ENDS_WITH = (0, 130)
 
-    def __init__(self, dataset, folder, program, shards=1, disable="", upload_limit_mib=0):
-        self.peer = f"{support.address()}:{support.free_port()}"
+    def __init__(
+        self, dataset, folder, program, shards=1, disable="", upload_limit_mib=0, cable=None
+    ):
+        self.cable = cable
+        port = support.free_port()
+        self.peer = f"{cable.seed if cable else support.address()}:{port}"
         self.shards = shards
         state = os.path.join(folder, "state")
         os.makedirs(state)
@@ -103,17 +107,28 @@ class PenstockSeed(Seed):
             "--state",
             state,
             "--listen",
-            self.peer,
+            f":{port}" if cable else self.peer,
             "--shards",
             str(shards),
             "--json",
+            *(cable.arguments() if cable else []),
         ]
         if upload_limit_mib:
             command += ["--upload-limit", f"{upload_limit_mib}MiB/s"]
         super().__init__(command, folder, {"PENSTOCK_DISABLE": disable} if disable else None)
 
+    def kill(self):
+        super().kill()
+        if self.cable:
+            try:
+                self.cable.close()
+            except support.Failure:
+                pass  # another one is on its way
+
     def stop(self):
         super().stop()
+        if self.cable:
+            self.cable.close()
         final = self.objects[-1] if self.objects else {}
         if final.get("final") is not True:
             raise support.Failure(f'the seed\'s last object lacks "final": {final}')
