@@ -91,8 +91,9 @@ void Stack::Impl::transmit_turn(Slot& slot) {
     tx.push();
   }
   if (connection.has_output()) activate(slot);
-  // What had to be said before `closed` may have been said now.
-  if (connection.state() == tcp::State::closed || connection.state() == tcp::State::time_wait)
+  // What had to be said before `closed` may have been said now; or content is missing.
+  const tcp::State state = connection.state();
+  if (state == tcp::State::closed || state == tcp::State::time_wait || connection.wants_content())
     want_events(slot);
   arm(slot);
 }

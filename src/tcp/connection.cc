@@ -236,11 +236,14 @@ bool Connection::poll_event(Event& out) {
     out.kind = Event::Kind::need;
     return true;
   }
-  if (wants_room_ && queue_.room() >= shared_->limits().send_buffer / 4 &&
-      (!queue_.starved() || shared_->send_pages.free_count() != 0)) {
-    wants_room_ = false;
-    out.kind = Event::Kind::writable;
-    return true;
+  if (wants_room_ && queue_.room() >= shared_->limits().send_buffer / 4) {
+    if (!queue_.starved() || shared_->send_pages.free_count() != 0) {
+      wants_room_ = false;
+      out.kind = Event::Kind::writable;
+      return true;
+    }
+    // Another connection's pages come back without a word to this one.
+    if (retry_at_ == Instant::never()) retry_at_ = now_ + kRetry * 10;
   }
   // Last: when what has to be said to the peer is said, and nothing is kept of the application's.
   if (!say_closed_ || reset_due_ || ack_now_ || receiver_.unread() != 0 || say_ended_) return false;

@@ -103,6 +103,8 @@ class Connection {
   std::size_t poll_transmit(Instant now, TxBurst& burst);
   // A full burst withheld something that could go at once.
   [[nodiscard]] bool has_output() const { return more_; }
+  // poll_transmit came to bytes that were shed: poll_event has a `need`.
+  [[nodiscard]] bool wants_content() const { return queue_.asks(); }
   bool poll_event(Event& out);
 
   // As StreamPort::try_send: small parts are copied, slab parts with a pin are kept by reference

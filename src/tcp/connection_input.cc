@@ -251,9 +251,11 @@ void Connection::on_ack(Instant now, const wire::TcpSegment& segment) {
   if (fin_ == Fin::sent && board_->empty()) on_fin_acked(now);
 }
 
-// RFC 9293 §3.10.7.4 fifth.
+// RFC 9293 §3.10.7.4 fifth. An ACK that advances brings the window of its own time, also on data
+// that was sent again and so has an old number: the one before would slide with SND.UNA, beyond
+// what the peer offers.
 void Connection::on_window(const wire::TcpSegment& segment) {
-  if (!before(snd_wl1_, segment.seq) &&
+  if (!after(segment.ack, board_->una()) && !before(snd_wl1_, segment.seq) &&
       !(snd_wl1_ == segment.seq && at_or_before(snd_wl2_, segment.ack)))
     return;
   const std::uint32_t window = std::uint32_t{segment.window} << snd_shift_;

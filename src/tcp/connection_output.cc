@@ -290,6 +290,9 @@ bool Connection::resend(Instant now, TxBurst& burst, transport::Scoreboard::Lost
   if (with_fin) segment->flags |= TcpFlags::fin;
   if (length > full) segment->segment_size = static_cast<std::uint16_t>(full);
   what.length = length + (with_fin ? 1 : 0);
+  // The timer runs for what holds SND.UNA back: it was sent just now (RFC 6298 §5.1 would let it
+  // run from the last ACK, and fire before the answer can be here).
+  if (what.seq == board_->una()) rto_from_ = now;
   if (probe)
     board_->on_probed(now, what);
   else

@@ -24,9 +24,9 @@ namespace penstock::tcp {
 namespace {
 
 constexpr std::uint8_t kDupThresh = 3;
-// Sizes that what is too small for the path may still get through with (RFC 4821 §7.3): IPv6 and
-// PPPoE tunnels, IPv6's least, RFC 4821's base, RFC 791's.
-constexpr std::uint16_t kMssSteps[] = {1380, 1220, 1024, 512};
+// Sizes that get through where full segments vanish (RFC 4821 §7.3): IPv6's least, which tunnels
+// carry, and RFC 791's. Few: each costs two timeouts at least, and the user timeout comes.
+constexpr std::uint16_t kMssSteps[] = {1220, 512};
 
 }  // namespace
 
@@ -187,9 +187,10 @@ void Connection::on_retransmission_timeout(Instant now) {
 
 // RFC 4821 §7.7: full segments vanish, and no ICMP says why.
 void Connection::suspect_black_hole() {
-  if (board_->nxt() - board_->una() < mss_) return;
+  // A segment doesn't have to be full to be too big.
+  const std::uint32_t largest = std::min<std::uint32_t>(path_mss_, board_->nxt() - board_->una());
   for (const std::uint16_t step : kMssSteps) {
-    if (step >= path_mss_) continue;
+    if (step >= largest) continue;
     ++shared_->counters.mss_lowered;
     return set_mss(step);
   }

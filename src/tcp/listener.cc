@@ -229,6 +229,10 @@ void Listener::on_ack(Instant now, const Flow& flow, const wire::TcpSegment& seg
     shared_.drop(DropReason::paws);
     return;
   }
+  if (block.timestamps && !segment.options.has_timestamps) {
+    shared_.drop(DropReason::no_timestamp);  // RFC 7323 §3.2
+    return;
+  }
   if (!segment.has(TcpFlags::ack) || segment.has(TcpFlags::syn)) {
     shared_.drop(segment.has(TcpFlags::syn) ? DropReason::syn_conflict : DropReason::no_ack);
     return;

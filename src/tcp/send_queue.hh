@@ -62,6 +62,8 @@ class SendQueue {
   bool poll_released(std::uint64_t& pin);
   bool poll_need(std::uint64_t& pin, ContentRef& content);
   [[nodiscard]] bool blocked() const { return blocked_; }
+  // Something is to be asked for: poll_need.
+  [[nodiscard]] bool asks() const { return need_left_ != 0; }
   // append() found no page.
   [[nodiscard]] bool starved() const { return starved_; }
   [[nodiscard]] bool idle() const { return head_.page == kNoPage; }

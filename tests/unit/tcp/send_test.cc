@@ -377,6 +377,15 @@ TEST(TcpSend, BlackHoleLowersTheSegmentSize) {
   EXPECT_LT(t.c().segment_size(), before);
 }
 
+// A segment needn't be full to be too big for the path.
+TEST(TcpSend, BlackHoleSwallowsLessThanAFullSegment) {
+  Sender t;
+  t.send(900);
+  while (t.end.shared.counters.retransmission_timeouts < 3)
+    t.advance();
+  EXPECT_EQ(t.c().segment_size(), 512);
+}
+
 // --- content ---
 
 TEST(TcpSend, ReleasesInOrderWhenAllOfAPinIsAcknowledged) {
@@ -484,6 +493,24 @@ TEST(TcpSend, NoPageMeansNoRoomUntilThereIsOne) {
   t.ack(static_cast<std::uint32_t>(n));
   EXPECT_EQ(t.end.log, "W");
   EXPECT_EQ(t.end.shared.send_pages.free_count(), 2u);
+}
+
+// The pages that are missing are another connection's: nothing comes in here when they are free.
+TEST(TcpSend, NoPageOfOthersIsLookedForAgain) {
+  Limits limits = Sender::limits_of();
+  limits.send_pages = 2;
+  Sender t(true, false, false, limits);
+  const std::uint32_t theirs[] = {t.end.shared.take_send_page(), t.end.shared.take_send_page()};
+  EXPECT_EQ(t.send(100), 0u);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_LE(t.c().next_timeout(), t.now + Duration::seconds(1));
+    t.advance();
+    EXPECT_EQ(t.end.log, "");
+  }
+  for (const std::uint32_t page : theirs)
+    t.end.shared.send_pages.give_back(page);
+  t.advance();
+  EXPECT_EQ(t.end.log, "W");
 }
 
 TEST(TcpSend, ThreePartsASegmentAtMost) {
