@@ -122,6 +122,13 @@ TEST_P(PacketScript, Passes) {
 INSTANTIATE_TEST_SUITE_P(All, PacketScript, ::testing::ValuesIn(all_cases()),
                          [](const auto& about) { return label(about.param); });
 
+// "full_established" is ESTABLISHED, too.
+bool runs_in(const std::set<std::string>& script_states, const std::string& state) {
+  return std::any_of(script_states.begin(), script_states.end(), [&state](const std::string& s) {
+    return s.empty() || s == state || s.ends_with("_" + state);
+  });
+}
+
 // A row is a state, a column an event. A cell is the name of a script that exists (and passes: it
 // is one of the cases above) and runs in that state, "-" and the clause that makes the event
 // impossible, or "open".
@@ -155,7 +162,7 @@ TEST(Matrix, EveryCellIsFilled) {
       } else {
         const auto it = scripts.find(cell);
         ASSERT_NE(it, scripts.end()) << where << ": there is no script " << cell;
-        EXPECT_TRUE(it->second.contains("") || it->second.contains(states[i]))
+        EXPECT_TRUE(runs_in(it->second, states[i]))
             << where << ": the script " << cell << " doesn't run in this state";
         ++filled;
       }

@@ -175,7 +175,7 @@ std::string Runner::run_command(const Command& command) {
     // What the application sees at the same time may be looked at in any order.
     const bool looks = command.kind == Command::Kind::call && command.from.ns == 0 &&
                        (command.words[0] == "accept" || command.words[0] == "read" ||
-                        command.words[0] == "expect");
+                        command.words[0] == "expect" || command.words[0] == "ignore");
     if (!looks && !sent_.empty()) return unexpected();
     last_ = at;
     error = command.kind == Command::Kind::inbound ? inject(command) : call(command);
@@ -252,7 +252,7 @@ void Runner::on_event(const StreamEvent& event) {
   if (event.kind == Kind::released) {
     if (pins_.erase(event.pin) == 0) wrong_ = "released a pin that isn't held";
     for (auto& [index, f] : flows_) {
-      if (f.has_stream && f.stream == event.stream) f.events.emplace_back("released");
+      if (f.stream == event.stream) f.events.emplace_back("released");
     }
     return;
   }
@@ -268,7 +268,8 @@ void Runner::on_event(const StreamEvent& event) {
     return;
   }
   for (auto& [index, f] : flows_) {
-    if (!f.has_stream || f.stream != event.stream) continue;
+    // What is kept may be needed after the application is done with the stream.
+    if (f.stream != event.stream || (!f.has_stream && event.kind != Kind::need)) continue;
     if (event.kind == Kind::data) {
       const std::size_t same = support::match_pattern(kTheirStream, f.delivered, event.data);
       if (same != event.data.size()) {
@@ -550,6 +551,16 @@ std::string Runner::call(const Command& command) {
   std::uint64_t number = 0;
   const bool numbered = command.words.size() > 1 && number_of(command.words[1], number);
   if (name == "quiet" || name == "listen") return {};
+  if (name == "ignore") {
+    if (!numbered) return "ignore SECONDS";
+    run_until(now_ + Duration::seconds(static_cast<std::int64_t>(number)), false);
+    sent_.clear();
+    last_ = now_;
+    return {};
+  }
+  if (name == "shed") {
+    return stack_->shed_longest_stalled(now_) ? std::string{} : "nothing was shed";
+  }
   if (name == "rebase") return rebase(), std::string{};
   if (name == "connect") {
     f.remote_port = static_cast<std::uint16_t>(8080 + command.flow);
@@ -577,8 +588,6 @@ std::string Runner::call(const Command& command) {
     stack_->set_reading(f.stream, command.words.at(1) == "on");
   } else if (name == "close" || name == "abort") {
     stack_->close(f.stream, name == "close");
-  } else if (name == "shed") {
-    if (!stack_->shed_longest_stalled(now_)) return "nothing was shed";
   } else {
     return "an unknown word: " + name;
   }
