@@ -114,10 +114,16 @@ void TcpApp::on_event(Instant now, const StreamEvent& event) {
   if (event.kind == Kind::need) return on_need(now, event);
   if (event.kind == Kind::accepted) {
     const auto it = by_client_port_.find(event.endpoint.port);
+    if (it != by_client_port_.end() && it->second->state == Leg::State::closed) {
+      // A late ACK whose cookie is still good makes a connection of the dead.
+      ghosts_.insert(event.stream.value);
+      return stack_.close(event.stream, false);
+    }
     if (it == by_client_port_.end() || it->second->state != Leg::State::waiting) {
       return fail(nullptr, "accepted a stranger: " + event.endpoint.to_string());
     }
     Leg& leg = *it->second;
+    ghosts_.erase(event.stream.value);
     leg.stream = event.stream;
     leg.state = Leg::State::open;
     leg.acts = now + draw(options_.think_most);
@@ -126,6 +132,7 @@ void TcpApp::on_event(Instant now, const StreamEvent& event) {
     return;
   }
   const auto it = by_stream_.find(event.stream.value);
+  if (it == by_stream_.end() && ghosts_.contains(event.stream.value)) return;
   if (it == by_stream_.end()) return fail(nullptr, "an event of a stream that is gone");
   Leg& leg = *it->second;
   leg.progressed = now;

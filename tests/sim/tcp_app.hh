@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -145,6 +146,7 @@ class TcpApp {
   const AppOptions options_;
   Random random_;
   std::vector<Leg*> legs_;
+  std::set<std::uint64_t> ghosts_;  // streams that a late cookie made
   std::map<const Leg*, Endpoint> remotes_;
   std::map<std::uint16_t, Leg*> by_client_port_;
   std::map<std::uint64_t, Leg*> by_stream_;

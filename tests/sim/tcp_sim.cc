@@ -113,7 +113,7 @@ std::string run_seed(std::uint64_t seed, const Arguments& arguments, bool& good)
                   static_cast<unsigned long long>(result.needs));
     text += line;
   }
-  if (!good) text += ": " + result.wrong + "\n" + plan.describe();
+  if (!good) text += ": " + result.wrong + "\n" + plan.describe() + result.dropped;
   if (good) text += "\n";
   return text;
 }

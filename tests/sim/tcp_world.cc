@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include "net/drop_reason.hh"
+#include "tcp/drop_reason.hh"
+#include "tcp/shared.hh"
+
 namespace penstock::test {
 
 class TcpWorld::Capture final : public support::LinkTap {
@@ -83,6 +87,7 @@ TcpWorld::TcpWorld(const TcpWorldPlan& plan, support::PcapngWriter* pcap)
     : plan_(plan),
       link_(plan.seed, plan.nics[0], plan.nics[1], plan.paths[0], plan.paths[1]),
       observer_(observer_options(plan)) {
+  if (plan.routed) link_.set_router(plan.router);
   link_.add_tap(observer_);
   if (pcap != nullptr) {
     capture_ = std::make_unique<Capture>(*pcap);
@@ -111,7 +116,11 @@ TcpWorld::TcpWorld(const TcpWorldPlan& plan, support::PcapngWriter* pcap)
   }
 }
 
-TcpWorld::~TcpWorld() = default;
+TcpWorld::~TcpWorld() {
+  // A device is stopped before the memory that it reads goes.
+  for (int side = 0; side < 2; ++side)
+    link_.stop(side);
+}
 
 // Tells the servers whom to expect, as soon as a SYN showed the client's port.
 void TcpWorld::name_servers() {
@@ -178,6 +187,18 @@ std::string TcpWorld::first_wrong(Instant now) const {
   return {};
 }
 
+namespace {
+
+std::string leg_text(const Leg& leg) {
+  constexpr const char* kStates[] = {"waiting", "connecting", "open", "closed"};
+  return std::string(" ") + kStates[static_cast<int>(leg.state)] + (leg.blocked ? " blocked" : "") +
+         (leg.reading ? "" : " not reading") + " sent " + std::to_string(leg.accepted) + " of " +
+         std::to_string(leg.to_send()) + " received " + std::to_string(leg.received) + " of " +
+         std::to_string(leg.to_receive());
+}
+
+}  // namespace
+
 // Who hasn't got on for longer than the bound.
 std::string TcpWorld::stuck(Instant now) const {
   for (const Pair& pair : pairs_) {
@@ -206,9 +227,8 @@ std::string TcpWorld::stuck(Instant now) const {
       }
       return support::describe(now) + ": connection " + std::to_string(leg->plan.port) +
              (leg->client ? ", client" : ", server") + ": no progress since " +
-             support::describe(last) + " (sent " + std::to_string(leg->accepted) + " of " +
-             std::to_string(leg->to_send()) + ", received " + std::to_string(leg->received) +
-             " of " + std::to_string(leg->to_receive()) + ")";
+             support::describe(last) + ":" + leg_text(*leg) +
+             (other == nullptr ? "" : "; the other:" + leg_text(*other));
     }
   }
   return {};
@@ -224,6 +244,7 @@ std::string TcpWorld::judge_leg(const Leg& leg) const {
   switch (leg.plan.kind) {
     case Kind::refused:
       if (leg.error == StreamError::refused || plan_.cut) return {};
+      if (leg.error == StreamError::unreachable && lossy(plan_)) return {};
       return who + ended + " instead of refused";
     case Kind::nowhere:
       if (leg.error == StreamError::unreachable || leg.error == StreamError::timed_out) return {};
@@ -276,6 +297,33 @@ std::string TcpWorld::judge() const {
   return {};
 }
 
+std::string TcpWorld::dropped() const {
+  std::string text;
+  const auto add = [&text](std::string_view name, std::uint64_t count) {
+    if (count != 0) text += " " + std::string(name) + " " + std::to_string(count);
+  };
+  for (int side = 0; side < 2; ++side) {
+    text += side == 0 ? "  A dropped:" : "  B dropped:";
+    const tcp::Counters& c = stacks_[side]->tcp_counters();
+    for (std::size_t i = 0; i < tcp::kDropReasons; ++i)
+      add(tcp::name(static_cast<tcp::DropReason>(i)), c.dropped[i]);
+    const net::StackCounters& n = stacks_[side]->counters();
+    for (std::size_t i = 0; i < net::kDropReasons; ++i)
+      add(net::name(static_cast<net::DropReason>(i)), n.dropped[i]);
+    add("| timeouts", c.retransmission_timeouts);
+    add("probes", c.tail_loss_probes);
+    add("recoveries", c.recoveries);
+    add("window probes", c.window_probes);
+    add("cookies", c.syn_cookies_sent);
+    add("good cookies", c.syn_cookies_good);
+    add("page shortages", c.page_shortages);
+    add("record shortages", c.record_shortages);
+    add("challenges withheld", c.challenges_withheld);
+    text += "\n";
+  }
+  return text;
+}
+
 TcpWorld::Result TcpWorld::run() {
   Result result;
   Instant now{};
@@ -307,6 +355,7 @@ TcpWorld::Result TcpWorld::run() {
     now = std::max(now, then);
   }
   if (result.wrong.empty()) result.wrong = judge();
+  result.dropped = dropped();
   result.hash = observer_.trace_hash();
   result.ended = now;
   result.steps = steps_;

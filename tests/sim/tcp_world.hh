@@ -18,6 +18,8 @@ namespace penstock::test {
 struct TcpWorldPlan {
   std::uint64_t seed = 0;
   bool v6 = false;
+  bool routed = false;  // two networks and a router instead of one link
+  support::RouterOptions router;
   support::NicOptions nics[2];
   support::PathOptions paths[2];
   net::StackOptions stacks[2];
@@ -54,6 +56,7 @@ class TcpWorld {
     std::uint64_t bytes = 0;  // delivered
     std::uint64_t sheds = 0;
     std::uint64_t needs = 0;
+    std::string dropped;  // what the stacks dropped, and why
   };
 
   // pcap: the capture is written there; nullptr: none.
@@ -74,6 +77,7 @@ class TcpWorld {
   [[nodiscard]] Instant next(Instant now) const;
   [[nodiscard]] std::string judge() const;
   [[nodiscard]] std::string judge_leg(const Leg& leg) const;
+  [[nodiscard]] std::string dropped() const;
   [[nodiscard]] std::string stuck(Instant now) const;
   [[nodiscard]] std::string first_wrong(Instant now) const;
 

@@ -67,6 +67,7 @@ support::NicOptions draw_nic(Random& r, int side) {
     n.tso_bytes_max = static_cast<std::uint32_t>(16 * 1024 + r.below(48 * 1024));
   }
   n.rx_checksum = one_in(r, 2);
+  n.merges = one_in(r, 3);
   n.holds_payload = one_in(r, 2);
   n.tx_ring = static_cast<std::uint32_t>(draw_log(r, 8, 512));
   n.rx_ring = static_cast<std::uint32_t>(draw_log(r, 64, 4096));
@@ -154,37 +155,59 @@ void cut_link(Random& r, TcpWorldPlan& plan) {
   }
 }
 
-}  // namespace
+// Each matter has a sequence of its own: a draw more in one leaves the others as they are.
+enum class Matter : std::uint64_t { world, link, host_a, host_b, path_a, path_b, connections };
 
-TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
+Random sequence(std::uint64_t seed, Matter matter) {
   // Neighbouring seeds must not be the same sequence, one number apart.
-  Random r(Random(seed).next());
-  TcpWorldPlan plan;
-  plan.seed = seed;
-  plan.v6 = one_in(r, 2);
+  return Random(Random(Random(seed).next() + static_cast<std::uint64_t>(matter)).next());
+}
+
+// Each host into a network of its own.
+void place_router(TcpWorldPlan& plan) {
+  for (int side = 0; side < 2; ++side) {
+    net::Interface& interface = plan.stacks[side].interfaces[0];
+    const auto number = static_cast<std::uint8_t>(side + 1);
+    IpAddress& gateway = interface.gateway;
+    if (plan.v6) {
+      interface.address.bytes[7] = number;
+      gateway = interface.address;
+      gateway.bytes[15] = 254;
+    } else {
+      interface.address = IpAddress::v4(10, 0, number, number);
+      gateway = IpAddress::v4(10, 0, number, 254);
+    }
+    plan.router.addresses[side] = gateway;
+    plan.router.macs[side].bytes = {2, 0, 0, 0, 1, number};
+  }
+}
+
+void draw_paths(TcpWorldPlan& plan) {
+  Random r = sequence(plan.seed, Matter::link);
   const std::uint64_t rate = draw_log(r, 30'000, 60'000'000);
   const Duration delay = draw_time(r, us(10), ms(300));
   for (int side = 0; side < 2; ++side) {
-    plan.nics[side] = draw_nic(r, side);
-    plan.stacks[side] = draw_stack(r, plan.v6, side);
-    plan.apps[side] = draw_app(r);
-    if (one_in(r, 4)) plan.lag[side] = draw_time(r, us(10), ms(5));
-  }
-  for (int side = 0; side < 2; ++side) {
-    const bool alike = !one_in(r, 4);
-    const std::uint64_t own = alike ? rate : draw_log(r, 30'000, 60'000'000);
+    const bool alike = side == 0 || !one_in(r, 4);
+    Random p = sequence(plan.seed, side == 0 ? Matter::path_a : Matter::path_b);
+    const std::uint64_t own_rate = draw_log(p, 30'000, 60'000'000);
+    const Duration own_delay = draw_time(p, us(10), ms(300));
     plan.paths[side] =
-        draw_path(r, own, alike ? delay : draw_time(r, us(10), ms(300)), plan.nics[side].mtu);
+        draw_path(p, alike ? rate : own_rate, alike ? delay : own_delay, plan.nics[side].mtu);
   }
   if (one_in(r, 5)) {
     const std::uint16_t low = plan.v6 ? 1280 : 600;
     const auto mtu = static_cast<std::uint16_t>(low + r.below(1500 - low));
+    const bool answers = !one_in(r, 3);
     for (support::PathOptions& path : plan.paths) {
       path.mtu = mtu;
-      path.answer_too_big = !one_in(r, 3);
+      path.answer_too_big = answers;
     }
   }
   if (one_in(r, 10)) cut_link(r, plan);
+}
+
+void draw_connections(TcpWorldPlan& plan) {
+  Random r = sequence(plan.seed, Matter::connections);
   const std::size_t count = 1 + (one_in(r, 2) ? 0 : r.below(8));
   const std::uint64_t least = std::min(plan.paths[0].rate, plan.paths[1].rate);
   const std::uint64_t total = std::min<std::uint64_t>(least * 10, 800'000);
@@ -196,6 +219,26 @@ TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
       plan.stacks[1 - plan.client_side.back()].listen.push_back(c.port);
     }
   }
+}
+
+}  // namespace
+
+TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
+  TcpWorldPlan plan;
+  plan.seed = seed;
+  Random r = sequence(seed, Matter::world);
+  plan.v6 = one_in(r, 2);
+  for (int side = 0; side < 2; ++side) {
+    Random h = sequence(seed, side == 0 ? Matter::host_a : Matter::host_b);
+    plan.nics[side] = draw_nic(h, side);
+    plan.stacks[side] = draw_stack(h, plan.v6, side);
+    plan.apps[side] = draw_app(h);
+    if (one_in(h, 4)) plan.lag[side] = draw_time(h, us(10), ms(5));
+  }
+  plan.routed = one_in(r, 4);
+  if (plan.routed) place_router(plan);
+  draw_paths(plan);
+  draw_connections(plan);
   plan.bound = liveness_bound(plan);
   return plan;
 }
@@ -239,7 +282,8 @@ Duration liveness_bound(const TcpWorldPlan& plan) {
 }
 
 std::string TcpWorldPlan::describe() const {
-  std::string text = "seed " + std::to_string(seed) + (v6 ? ", IPv6" : ", IPv4") + "\n";
+  std::string text =
+      "seed " + std::to_string(seed) + (v6 ? ", IPv6" : ", IPv4") + (routed ? ", routed\n" : "\n");
   char line[512];
   for (int side = 0; side < 2; ++side) {
     const support::PathOptions& p = paths[side];

@@ -226,6 +226,7 @@ void WireObserver::check_ack(Instant now, int side, const Packet& p, Flow& flow)
   } else if (ack > mine.ack_sent) {
     mine.ack_due = now + options_.ack_within;
   }
+  mine.spoke = mine.spoke || !s.has(TcpFlags::syn);
   mine.ack_sent = ack;
 }
 
@@ -292,6 +293,8 @@ void WireObserver::on_received(Instant now, int side, std::span<const std::byte>
   const bool wanted = came <= mine.promised || mine.promised == 0;
   if (came > mine.came_end && wanted && mine.ack_due == Instant::never() && mine.syn_sent) {
     mine.ack_due = now + options_.ack_within;
+    // The first segment may have to ask for the neighbour's address, three times (RFC 4861 §7.2.2).
+    if (!mine.spoke) mine.ack_due = mine.ack_due + Duration::seconds(4);
   }
   mine.came_end = came;
   if (s.options.has_timestamps &&

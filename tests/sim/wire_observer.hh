@@ -81,6 +81,7 @@ class WireObserver final : public support::LinkTap {
     std::uint64_t fin_at = ~std::uint64_t{0};
     std::uint64_t may_send = 0;  // end of the peer's window, as it came here
     std::uint64_t acked = 0;     // by the peer, as it came here
+    bool spoke = false;          // more than a SYN
     bool reset = false;          // sent or received an RST
     RangeSet came;               // of the peer's positions
     std::uint64_t came_end = 0;  // contiguous

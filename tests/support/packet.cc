@@ -461,4 +461,39 @@ std::vector<Bytes> cut_segments(std::span<const std::byte> frame, std::size_t tr
   return out;
 }
 
+bool merge_segment(Bytes& into, std::size_t& size, std::span<const std::byte> next) {
+  const Packet a = parse_packet(into);
+  const Packet b = parse_packet(next);
+  if (!a.is_tcp() || !b.is_tcp() || !b.checksums_good()) return false;
+  if (size == 0 && !a.checksums_good()) return false;
+  const std::size_t first = size == 0 ? a.tcp.payload.size() : size;
+  const std::size_t headers = a.transport_at + a.tcp_header_length;
+  constexpr std::uint8_t kPlain = TcpFlags::ack | TcpFlags::psh;
+  if (a.source != b.source || a.destination != b.destination || a.ecn != b.ecn ||
+      a.tcp.source_port != b.tcp.source_port || a.tcp.destination_port != b.tcp.destination_port ||
+      a.tcp.ack != b.tcp.ack || a.tcp.window != b.tcp.window ||
+      ((a.tcp.flags | b.tcp.flags) & ~kPlain) != 0 || !a.tcp.has(TcpFlags::ack) ||
+      a.tcp.has(TcpFlags::psh) || a.tcp_header_length != b.tcp_header_length ||
+      b.transport_at != a.transport_at || b.tcp.payload.empty() || b.tcp.payload.size() > first ||
+      a.tcp.payload.size() % first != 0 ||
+      a.tcp.seq + static_cast<std::uint32_t>(a.tcp.payload.size()) != b.tcp.seq ||
+      into.size() + b.tcp.payload.size() > kEthernetSize + 65535 ||
+      std::memcmp(&into[a.transport_at + 20], &next[b.transport_at + 20],
+                  a.tcp_header_length - 20) != 0) {
+    return false;
+  }
+  size = first;
+  into.resize(headers + a.tcp.payload.size());  // without padding
+  into.insert(into.end(), b.tcp.payload.begin(), b.tcp.payload.end());
+  into[a.transport_at + 13] |= next[b.transport_at + 13];
+  if (a.version == 4) {
+    store_be16(&into[kEthernetSize + 2], static_cast<std::uint16_t>(into.size() - kEthernetSize));
+    set_ipv4_checksum(into, kEthernetSize);
+  } else {
+    store_be16(&into[kEthernetSize + 4],
+               static_cast<std::uint16_t>(into.size() - kEthernetSize - 40));
+  }
+  return true;
+}
+
 }  // namespace penstock::support

@@ -107,4 +107,9 @@ void fill_checksum(std::span<std::byte> frame, std::size_t transport_at, std::si
 std::vector<Bytes> cut_segments(std::span<const std::byte> frame, std::size_t transport_at,
                                 std::size_t segment_size);
 
+// Appends the payload of `next` to `into` as a device that merges does: the same flow and headers,
+// right behind, no larger than the segments before (`size`, 0 at first), whose last was full. The
+// TCP checksum is wrong then. False: it can't.
+bool merge_segment(Bytes& into, std::size_t& size, std::span<const std::byte> next);
+
 }  // namespace penstock::support

@@ -54,12 +54,24 @@ SimNic::SimNic(SimLink& link, int side, const NicOptions& options)
 
 std::size_t SimNic::rx_burst(std::span<net::RxFrame> out) {
   lent_.clear();
-  const std::size_t count = std::min(out.size(), received_.size());
+  std::size_t count = std::min(out.size(), received_.size());
   lent_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
+    if (received_.empty()) {
+      count = i;
+      break;
+    }
     lent_.push_back(std::move(received_.front()));
     received_.pop_front();
-    out[i] = net::RxFrame{.bytes = lent_.back().bytes, .checksum = lent_.back().checksum};
+    Received& frame = lent_.back();
+    while (options_.merges && !received_.empty() &&
+           merge_segment(frame.bytes, frame.segment_size, received_.front().bytes)) {
+      frame.checksum = net::RxChecksum::good;
+      received_.pop_front();
+    }
+    out[i] = net::RxFrame{.bytes = frame.bytes,
+                          .checksum = frame.checksum,
+                          .segment_size = static_cast<std::uint16_t>(frame.segment_size)};
   }
   return count;
 }
@@ -147,15 +159,16 @@ SimLink::SimLink(std::uint64_t seed, const NicOptions& a, const NicOptions& b,
   nics_[1].reset(new SimNic(*this, 1, b));
 }
 
-SimLink::~SimLink() {
-  // What the devices still hold is let go, as a device that is stopped does.
-  for (const auto& nic : nics_) {
-    for (const SimNic::Held& held : nic->ring_) {
-      for (std::size_t p = 0; nic->options_.holds_payload && p < held.frame.part_count; ++p) {
-        if (held.frame.parts[p].in_use != nullptr) --*held.frame.parts[p].in_use;
-      }
+SimLink::~SimLink() = default;
+
+void SimLink::stop(int side) {
+  SimNic& nic = *nics_[side];
+  for (const SimNic::Held& held : nic.ring_) {
+    for (std::size_t p = 0; nic.options_.holds_payload && p < held.frame.part_count; ++p) {
+      if (held.frame.parts[p].in_use != nullptr) --*held.frame.parts[p].in_use;
     }
   }
+  nic.ring_.clear();
 }
 
 void SimLink::set_path(int from, const PathOptions& options) {
@@ -241,7 +254,36 @@ void SimLink::leave(int side) {
 
 // --- the path ---
 
+// False: it isn't forwarded.
+bool SimLink::route(int from, Bytes& frame) {
+  Bytes answer;
+  if (answer_neighbour(frame, router_.addresses[from], router_.macs[from], answer)) {
+    push(now_ + Duration::microseconds(100), What::arrive, from,
+         std::make_unique<Bytes>(std::move(answer)), true);
+    return false;
+  }
+  if (std::memcmp(frame.data(), router_.macs[from].bytes.data(), 6) != 0) return false;
+  std::memcpy(frame.data(), nics_[1 - from]->options_.mac.bytes.data(), 6);
+  std::memcpy(frame.data() + 6, router_.macs[1 - from].bytes.data(), 6);
+  const Packet p = parse_packet(frame);
+  if (p.version == 0 || p.hop_limit < 2) return false;
+  if (p.version == 6) {
+    frame[kEthernetSize + 7] = std::byte(p.hop_limit - 1);
+    return true;
+  }
+  frame[kEthernetSize + 8] = std::byte(p.hop_limit - 1);
+  store_be16(&frame[kEthernetSize + 10], 0);
+  const std::span<const std::byte> header(&frame[kEthernetSize], p.transport_at - kEthernetSize);
+  store_be16(&frame[kEthernetSize + 10], finish_sum(sum_words(header)));
+  return true;
+}
+
 void SimLink::send(int from, Bytes frame) {
+  if (routed_ && !route(from, frame)) {
+    for (LinkTap* tap : taps_)
+      tap->on_sent(now_, from, frame, "for the router");
+    return;
+  }
   if (paths_[from].options.thin_acks.ns != 0 && thin(from, frame)) return;
   carry(from, std::move(frame));
 }
@@ -371,8 +413,14 @@ void SimLink::carry(int from, Bytes frame) {
 void SimLink::answer_too_big(int from, const Bytes& frame) {
   const Packet p = parse_packet(frame);
   Addressing to{.source_mac = p.destination_mac, .destination_mac = p.source_mac};
-  to.source = p.version == 4 ? IpAddress::v4(10, 99, 0, 1) : p.destination;
-  if (p.version == 6) to.source.bytes[8] ^= 0x40;
+  if (routed_) {
+    to.source_mac = router_.macs[from];
+    to.destination_mac = nics_[from]->options_.mac;
+    to.source = router_.addresses[from];
+  } else {
+    to.source = p.version == 4 ? IpAddress::v4(10, 99, 0, 1) : p.destination;
+    if (p.version == 6) to.source.bytes[8] ^= 0x40;
+  }
   to.destination = p.source;
   const auto packet = std::span<const std::byte>(frame).subspan(kEthernetSize, p.ip_length);
   const std::size_t quote = p.version == 4 ? 28 + paths_[from].random.below(400) : 1200;

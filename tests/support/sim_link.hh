@@ -57,6 +57,7 @@ struct NicOptions {
   bool tx_checksum = false;
   std::uint32_t tso_bytes_max = 0;
   bool rx_checksum = false;  // says good or bad instead of unknown
+  bool merges = false;       // segments that come right behind each other (LRO)
   bool holds_payload = false;
   std::uint32_t tx_ring = 256;     // frames
   std::uint32_t rx_ring = 1024;    // frames
@@ -99,6 +100,7 @@ class SimNic final : public net::NicPort {
   struct Received {
     Bytes bytes;
     net::RxChecksum checksum = net::RxChecksum::unknown;
+    std::size_t segment_size = 0;
   };
 
   SimNic(SimLink& link, int side, const NicOptions& options);
@@ -112,6 +114,12 @@ class SimNic final : public net::NicPort {
   Instant ring_free_{};
   std::deque<Received> received_;
   std::vector<Received> lent_;
+};
+
+// Between the hosts, instead of a cable: answers for its addresses and forwards.
+struct RouterOptions {
+  wire::MacAddress macs[2];  // towards the side
+  IpAddress addresses[2];
 };
 
 class SimLink {
@@ -132,9 +140,12 @@ class SimLink {
   // Moves what is due until `now`, which is also the time of the tx_bursts to come.
   void advance_to(Instant now);
   [[nodiscard]] Instant next_event() const;
+  // The device lets go of what it holds and is not used any more: before its memory goes.
+  void stop(int side);
   // What is on the way keeps its times.
   void set_path(int from, const PathOptions& options);
   [[nodiscard]] const PathOptions& path(int from) const { return paths_[from].options; }
+  void set_router(const RouterOptions& router) { router_ = router, routed_ = true; }
   void add_tap(LinkTap& tap) { taps_.push_back(&tap); }
   [[nodiscard]] const Counters& counters(int from) const { return paths_[from].counters; }
   // The first thing that a user of the devices did wrong; empty: nothing.
@@ -173,6 +184,7 @@ class SimLink {
             std::uint64_t flow = 0);
   void leave(int side);
   void send(int from, Bytes frame);
+  bool route(int from, Bytes& frame);
   bool thin(int from, Bytes& frame);
   void release_waiting(int from, std::uint64_t flow);
   void carry(int from, Bytes frame);
@@ -188,6 +200,8 @@ class SimLink {
   std::vector<Event> events_;  // a heap, the earliest first
   std::vector<LinkTap*> taps_;
   std::string complaint_;
+  RouterOptions router_;
+  bool routed_ = false;
 };
 
 }  // namespace penstock::support

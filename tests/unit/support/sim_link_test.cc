@@ -124,6 +124,50 @@ TEST(Packet, TsoIsCutAsADeviceDoes) {
   }
 }
 
+TEST(Packet, WhatWasCutIsMergedAgain) {
+  for (const bool v6 : {false, true}) {
+    const Bytes whole = segment(77, 2500, v6, TcpFlags::ack | TcpFlags::psh);
+    const std::size_t at = parse_packet(whole).transport_at;
+    const std::vector<Bytes> cut = cut_segments(whole, at, 1000);
+    Bytes merged = cut[0];
+    std::size_t size = 0;
+    EXPECT_FALSE(merge_segment(merged, size, cut[2]));
+    ASSERT_TRUE(merge_segment(merged, size, cut[1]));
+    ASSERT_TRUE(merge_segment(merged, size, cut[2]));
+    EXPECT_EQ(size, 1000u);
+    EXPECT_FALSE(merge_segment(merged, size, segment(2577, 100, v6)));  // behind a PSH, a short one
+    const Packet p = parse_packet(merged);
+    ASSERT_TRUE(p.is_tcp() && p.ip_checksum_good);
+    EXPECT_TRUE(p.tcp.has(TcpFlags::psh));
+    ASSERT_EQ(p.tcp.payload.size(), 2500u);
+    EXPECT_EQ(match_pattern(1, 77, p.tcp.payload), 2500u);
+  }
+}
+
+TEST(SimLink, ARouterForwardsAndAnswersForItself) {
+  Ends e;
+  SimLink link(1, e.a, e.b, e.ab, e.ba);
+  RouterOptions router;
+  router.macs[0].bytes = {2, 0, 0, 0, 1, 1};
+  router.macs[1].bytes = {2, 0, 0, 0, 1, 2};
+  router.addresses[0] = IpAddress::v4(10, 0, 0, 254);
+  router.addresses[1] = IpAddress::v4(10, 0, 1, 254);
+  link.set_router(router);
+  net::TxFrame direct = tx(segment(0, 10));
+  ASSERT_EQ(link.nic(0).tx_burst(std::span(&direct, 1)), 1u);
+  EXPECT_EQ(drain(link, 1).size(), 0u) << "not to the router";
+  Addressing to = addressing();
+  to.destination_mac = router.macs[0];
+  net::TxFrame routed = tx(build_tcp(to, parse_packet(segment(0, 0)).tcp, {}));
+  ASSERT_EQ(link.nic(0).tx_burst(std::span(&routed, 1)), 1u);
+  const auto came = drain(link, 1);
+  ASSERT_EQ(came.size(), 1u);
+  const Packet p = parse_packet(came[0]);
+  EXPECT_TRUE(p.checksums_good());
+  EXPECT_EQ(p.hop_limit, 63);
+  EXPECT_EQ(p.source_mac, router.macs[1]);
+}
+
 TEST(SimLink, RateDelayAndQueueAreKept) {
   Ends e;
   e.ab = {.rate = 1'000'000, .delay = Duration::milliseconds(10), .queue = 4000};
