@@ -70,11 +70,6 @@ std::array<std::byte, 20> make_peer_id(Entropy& entropy) {
   return id;
 }
 
-// Bytes per second of one shard; 0 stays unlimited.
-std::uint64_t share_of_rate(std::uint64_t rate, std::uint32_t shards) {
-  return rate / shards + (rate % shards == 0 ? 0 : 1);
-}
-
 const char* io_error_text(IoError error) {
   switch (error) {
     case IoError::none:
@@ -347,9 +342,7 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   entry->forest = make_forest(metainfo);
   entry->shared.content = std::move(*content);
   entry->shared.counters = std::make_unique<TorrentCounters[]>(shards);
-  for (std::uint32_t i = 0; i < shards; ++i) {
-    entry->shared.counters[i].bucket = TokenBucket(share_of_rate(request.upload_rate, shards));
-  }
+  entry->shared.bucket.set_rate(host::MonotonicClock().now(), request.upload_rate);
   {
     const std::lock_guard lock(pools_mutex_);
     entry->pool_path = pools_.at(request.pool.value);
@@ -421,16 +414,14 @@ Result<void> Engine::set_torrent_rate(TorrentId id, std::uint64_t upload_rate) {
   if (found == torrents_.end() || found->second->removing) {
     return fail("no such torrent", ErrorKind::not_found);
   }
-  const auto shards = static_cast<std::uint32_t>(runners_.size());
-  // A shard knows it from its first message on; the buckets are the shards' alone from then on.
   Entry& entry = *found->second;
-  const std::uint64_t each = share_of_rate(upload_rate, shards);
   if (entry.published) {
-    post_all(
-        {.kind = ControlMessage::Kind::set_torrent_rate, .torrent = &entry.shared, .value = each});
+    // Those who wait for the old limit must hear of the new one.
+    post_all({.kind = ControlMessage::Kind::set_torrent_rate,
+              .torrent = &entry.shared,
+              .value = upload_rate});
   } else {
-    for (std::uint32_t i = 0; i < shards; ++i)
-      entry.shared.counters[i].bucket = TokenBucket(each);
+    entry.shared.bucket.set_rate(host::MonotonicClock().now(), upload_rate);
   }
   return {};
 }
@@ -442,7 +433,7 @@ ShardLimits Engine::limits_of(const control::EngineLimits& limits, std::uint32_t
   ShardLimits each;
   each.connections_max = std::max(1u, (peers + shards - 1) / shards);
   each.per_ip_max = limits.peers_per_ip_max;
-  each.upload_rate = share_of_rate(limits.upload_rate, shards);
+  each.upload_rate = limits.upload_rate;
   return each;
 }
 

@@ -14,6 +14,7 @@
 #include "base/spsc_ring.hh"
 #include "base/strong.hh"
 #include "store/store.hh"
+#include "swarm/rate_limiter.hh"
 
 namespace penstock {
 
@@ -43,7 +44,7 @@ struct ControlMessage {
                        // control may free it
     piece_lost,        // `value`: tell this shard's peers that the piece is not to be had
     piece_recovered,   // `value`: … and that it is again
-    set_rate,          // `value`: bytes per second that this shard may upload; 0: no limit
+    set_rate,          // `value`: bytes per second that all shards may upload; 0: no limit
     set_torrent_rate,  // `value`: the same, of `torrent`
     set_peers_max,  // `value`: low half sessions at once, high half sessions from one address (0:
                     // unlimited)
@@ -88,7 +89,8 @@ struct Doorbell {
   }
 };
 
-// All rings of an engine. Built before the shards' threads start, freed after they ended.
+// All rings of an engine, and its upload limit. Built before the shards' threads start, freed after
+// they ended.
 class Exchange {
  public:
   // capacity: messages in a ring between two shards, a power of two.
@@ -103,6 +105,7 @@ class Exchange {
   Mailbox<ControlMessage>& to_shard(ShardId shard) { return *to_shard_[shard.value]; }
   Mailbox<ShardReport>& from_shard(ShardId shard) { return *from_shard_[shard.value]; }
   Doorbell& doorbell(ShardId shard) { return *doorbells_[shard.value]; }
+  TokenBucket& upload_limit() { return upload_limit_; }
 
  private:
   std::uint16_t shard_count_;
@@ -111,6 +114,7 @@ class Exchange {
   std::vector<std::unique_ptr<Mailbox<ControlMessage>>> to_shard_;
   std::vector<std::unique_ptr<Mailbox<ShardReport>>> from_shard_;
   std::vector<std::unique_ptr<Doorbell>> doorbells_;
+  TokenBucket upload_limit_;
 };
 
 }  // namespace penstock

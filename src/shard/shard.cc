@@ -35,12 +35,13 @@ Shard::Shard(ShardId id, const ShardLimits& limits, const SessionLimits& session
               limits.request_pages_reserve()),
       admission_(limits.connections_max, limits.per_ip_max, seed),
       choker_(limits.connections_max, limits.upload_slots),
-      bucket_(limits.upload_rate),
+      bucket_(exchange.upload_limit()),
       pools_(std::make_unique<Pools>(limits, exchange.shard_count())),
       keeping_(streams.keeps_payload() ? std::make_unique<Keeping>(limits) : nullptr),
       torrents_(limits.torrents_max),
       wheel_(now) {
   ASSERT(keeping_ == nullptr || limits.kept_parts_max > 0);
+  bucket_.set_rate(now, limits.upload_rate);
 }
 
 Shard::~Shard() = default;
@@ -206,8 +207,7 @@ bool Shard::pump_all(Instant now) {
         break;
       case Pumped::held:
         ++held_;
-        bucket_ready_ =
-            earlier(bucket_ready_, c.torrent->counters[id_.value].bucket.ready_at(now, kBlockSize));
+        bucket_ready_ = earlier(bucket_ready_, c.torrent->bucket.ready_at(now, kBlockSize));
         active_ = c.next_active;
         break;
       case Pumped::limited:

@@ -33,7 +33,7 @@ struct ShardLimits {
   std::uint32_t per_ip_max = 0;          // sessions from one address; 0: unlimited
   std::uint32_t torrents_max = 16384;    // TorrentSlots are below this
   std::uint32_t upload_slots = 0;        // unchoked peers at once; 0: everyone who is interested
-  std::uint64_t upload_rate = 0;         // bytes per second; 0: unlimited
+  std::uint64_t upload_rate = 0;         // of all shards, bytes per second; 0: unlimited
   // Parts of blocks that streams may keep until they are acknowledged: for a StreamPort that keeps
   // payload, several for each block of the store's memory (a block may be kept by many); else 0.
   std::uint32_t kept_parts_max = 0;
@@ -221,7 +221,7 @@ class Shard {
   SessionShared shared_;
   Admission admission_;
   Choker choker_;
-  TokenBucket bucket_;
+  TokenBucket& bucket_;                      // all shards' limit
   Instant bucket_ready_ = Instant::never();  // when a limit lets somebody of the round go on
   std::uint32_t held_ = 0;                   // of active_, passed over in this round of turns
   Sha256 hasher_;                            // of leaves

@@ -24,10 +24,10 @@ namespace penstock {
 struct alignas(64) TorrentCounters {
   std::atomic<std::uint64_t> uploaded{0};  // payload bytes, PIECE headers not counted
   std::atomic<std::uint32_t> peers{0};     // sessions past the handshake
-  std::uint32_t fences =
-      0;  // shards that will send no more wants for it (touched by the shard only)
-  std::uint32_t fences_sent = 0;  // shards that were told the same by this one
-  TokenBucket bucket;             // the torrent's upload limit: this shard's share of it
+  // Touched by the shard only: shards that will send no more wants for it, and shards that were
+  // told the same by this one.
+  std::uint32_t fences = 0;
+  std::uint32_t fences_sent = 0;
 
   // Single writer: a plain add, visible to readers.
   void add_uploaded(std::uint64_t n) {
@@ -42,6 +42,7 @@ struct ShardTorrent {
   std::unique_ptr<TorrentContent> content;
   Torrent torrent;                              // what sessions see; points into content
   std::unique_ptr<TorrentCounters[]> counters;  // one a shard
+  TokenBucket bucket;                           // the torrent's upload limit
 };
 
 // Open addressing, linear probing, sized once for twice the torrents allowed (each may have two

@@ -25,7 +25,7 @@ bool Shard::take_control(Instant now) {
         bucket_.set_rate(now, message.value);
         break;
       case ControlMessage::Kind::set_torrent_rate:
-        message.torrent->counters[id_.value].bucket.set_rate(now, message.value);
+        message.torrent->bucket.set_rate(now, message.value);
         break;
       case ControlMessage::Kind::set_peers_max:
         admission_.set_limits(static_cast<std::uint32_t>(message.value),

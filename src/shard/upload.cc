@@ -120,23 +120,22 @@ struct Shard::Batch {
 
 // Blocks that a connection may send in this turn; 0: a rate limit says wait.
 std::uint32_t Shard::quantum(Instant now, const Connection& c) {
-  const auto share_of = [&](TokenBucket& bucket, std::uint32_t sharers) -> std::uint64_t {
-    if (!bucket.limited()) return UploadWindow::kSlots;
+  const auto share_of = [&](const TokenBucket& bucket, std::uint32_t sharers) -> std::uint64_t {
+    const std::uint64_t rate = bucket.rate();
+    if (rate == 0) return UploadWindow::kSlots;
     if (bucket.available(now) == 0) return 0;
-    return std::max<std::uint64_t>(
-        bucket.rate() / kTurnsPerSecond / kBlockSize / std::max(sharers, 1u), 1);
+    return std::max<std::uint64_t>(rate / kTurnsPerSecond / kBlockSize / std::max(sharers, 1u), 1);
   };
   std::uint64_t share = share_of(bucket_, active_count_);
   if (c.torrent != nullptr) {
     TorrentCounters& own = c.torrent->counters[id_.value];
-    share = std::min(share, share_of(own.bucket, own.peers.load(std::memory_order_relaxed)));
+    share = std::min(share, share_of(c.torrent->bucket, own.peers.load(std::memory_order_relaxed)));
   }
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(share, UploadWindow::kSlots));
 }
 
 bool Shard::rate_limited(const Connection& c) const {
-  return bucket_.limited() ||
-         (c.torrent != nullptr && c.torrent->counters[id_.value].bucket.limited());
+  return bucket_.limited() || (c.torrent != nullptr && c.torrent->bucket.limited());
 }
 
 Shard::Pumped Shard::pump(Instant now, Connection& c) {
@@ -342,7 +341,7 @@ void Shard::settle(Instant now, Connection& c, const Batch& batch, const SendRes
   c.torrent->counters[id_.value].add_uploaded(payload);
   c.uploaded += payload;
   bucket_.consume(now, payload);
-  c.torrent->counters[id_.value].bucket.consume(now, payload);
+  c.torrent->bucket.consume(now, payload);
 }
 
 // The peer has no room: nothing stays pinned for it.

@@ -7,99 +7,71 @@ namespace penstock {
 namespace {
 
 __extension__ using Wide = unsigned __int128;
-constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kTicks = 16;  // a nanosecond; 2^63 of them are 18 years
+constexpr std::uint64_t kSecond = 1'000'000'000 * kTicks;
 constexpr std::uint64_t kBurstDivisor = 50;  // 20 ms
+
+std::int64_t ticks(Instant at) {
+  return at.ns * static_cast<std::int64_t>(kTicks);
+}
+
+// What so many bytes cost, rounded up.
+std::int64_t cost(std::uint64_t bytes, std::uint64_t rate) {
+  return static_cast<std::int64_t>((static_cast<Wide>(bytes) * kSecond + rate - 1) / rate);
+}
 
 }  // namespace
 
-std::uint64_t TokenBucket::burst() const {
-  return std::max<std::uint64_t>(rate_ / kBurstDivisor, 2 * kRateQuantum);
+std::uint64_t TokenBucket::burst_of(std::uint64_t rate) {
+  return std::max<std::uint64_t>(rate / kBurstDivisor, 2 * kBlockSize);
 }
 
 void TokenBucket::set_rate(Instant now, std::uint64_t bytes_per_second) {
-  if (limited()) refill(now);
-  const bool was_limited = limited();
-  rate_ = bytes_per_second;
-  fraction_ = 0;
-  since_ = now;
-  started_ = true;
-  // A new limit begins empty: what was sent before does not count, nothing is given on top.
-  credit_ = was_limited ? std::min(credit_, static_cast<std::int64_t>(burst())) : 0;
+  const std::uint64_t before = rate();
+  if (before == bytes_per_second) return;
+  if (bytes_per_second != 0) {
+    const std::uint64_t burst = burst_of(bytes_per_second);
+    const std::uint64_t saved = before == 0 ? 0 : std::min(available(now), burst);
+    // Debt is a time: whoever waits for it to be paid waits no longer for the new rate.
+    const std::int64_t debt = before == 0 ? 0
+                                          : paid_.load(std::memory_order_relaxed) - ticks(now) -
+                                                cost(burst_of(before), before);
+    paid_.store(
+        ticks(now) + cost(burst - saved, bytes_per_second) + std::max<std::int64_t>(debt, 0),
+        std::memory_order_relaxed);
+  }
+  rate_.store(bytes_per_second, std::memory_order_relaxed);
 }
 
-// Credit for the time passed, exact to 1e-9 bytes, so that many short refills lose nothing.
-void TokenBucket::refill(Instant now) {
-  if (!started_) {
-    started_ = true;
-    since_ = now;
-    return;
-  }
-  if (now <= since_) return;
-  const auto elapsed = static_cast<std::uint64_t>(now.ns - since_.ns);
-  since_ = now;
-  const auto earned = static_cast<Wide>(elapsed) * rate_ + fraction_;
-  const auto whole = static_cast<std::uint64_t>(earned / kSecond);
-  fraction_ = static_cast<std::uint64_t>(earned % kSecond);
-  const auto most = static_cast<std::int64_t>(burst());
-  if (whole >= static_cast<std::uint64_t>(most - credit_)) {
-    credit_ = most;
-    fraction_ = 0;
-  } else {
-    credit_ += static_cast<std::int64_t>(whole);
-  }
-}
-
-std::uint64_t TokenBucket::available(Instant now) {
-  if (!limited()) return kRateUnlimited;
-  refill(now);
-  return credit_ > 0 ? static_cast<std::uint64_t>(credit_) : 0;
+std::uint64_t TokenBucket::available(Instant now) const {
+  const std::uint64_t rate = this->rate();
+  if (rate == 0) return kRateUnlimited;
+  const std::uint64_t burst = burst_of(rate);
+  const std::int64_t owed = paid_.load(std::memory_order_relaxed) - ticks(now);
+  if (owed <= 0) return burst;
+  const auto bytes = (static_cast<Wide>(owed) * rate + kSecond - 1) / kSecond;
+  return bytes >= burst ? 0 : burst - static_cast<std::uint64_t>(bytes);
 }
 
 void TokenBucket::consume(Instant now, std::uint64_t bytes) {
-  if (!limited()) return;
-  refill(now);
-  credit_ -= static_cast<std::int64_t>(bytes);
-}
-
-Instant TokenBucket::ready_at(Instant now, std::uint64_t bytes) {
-  if (!limited()) return now;
-  refill(now);
-  const auto wanted = static_cast<std::int64_t>(std::min(bytes, burst()));
-  if (credit_ >= wanted) return now;
-  const auto missing = static_cast<std::uint64_t>(wanted - credit_);
-  const auto wait = (static_cast<Wide>(missing) * kSecond - fraction_ + rate_ - 1) / rate_;
-  return now + Duration::nanoseconds(static_cast<std::int64_t>(wait));
-}
-
-bool RateChain::limited() const {
-  for (const TokenBucket* bucket : buckets_) {
-    if (bucket != nullptr && bucket->limited()) return true;
-  }
-  return false;
-}
-
-std::uint64_t RateChain::grant(Instant now) const {
-  std::uint64_t least = kRateUnlimited;
-  for (TokenBucket* bucket : buckets_) {
-    if (bucket != nullptr) least = std::min(least, bucket->available(now));
-  }
-  if (least == kRateUnlimited) return least;
-  // Blocks go out whole: less than a quantum is saved up for one.
-  return least >= kRateQuantum ? kRateQuantum : 0;
-}
-
-void RateChain::consume(Instant now, std::uint64_t bytes) const {
-  for (TokenBucket* bucket : buckets_) {
-    if (bucket != nullptr) bucket->consume(now, bytes);
+  const std::uint64_t rate = this->rate();
+  if (rate == 0) return;
+  const std::int64_t more = cost(bytes, rate);
+  const std::int64_t from = ticks(now);
+  std::int64_t paid = paid_.load(std::memory_order_relaxed);
+  while (
+      !paid_.compare_exchange_weak(paid, std::max(paid, from) + more, std::memory_order_relaxed)) {
   }
 }
 
-Instant RateChain::ready_at(Instant now) const {
-  Instant latest = now;
-  for (TokenBucket* bucket : buckets_) {
-    if (bucket != nullptr) latest = std::max(latest, bucket->ready_at(now, kRateQuantum));
-  }
-  return latest;
+Instant TokenBucket::ready_at(Instant now, std::uint64_t bytes) const {
+  const std::uint64_t rate = this->rate();
+  if (rate == 0) return now;
+  const std::uint64_t burst = burst_of(rate);
+  const std::int64_t early = cost(burst - std::min(bytes, burst), rate);
+  const std::int64_t at = paid_.load(std::memory_order_relaxed) - early;
+  constexpr auto kRoundUp = static_cast<std::int64_t>(kTicks) - 1;
+  return std::max(now, Instant{(at + kRoundUp) / static_cast<std::int64_t>(kTicks)});
 }
 
 }  // namespace penstock

@@ -1,72 +1,51 @@
-// Upload limits of a shard: token buckets in a chain (all, class, torrent).
+// Upload limits: token buckets that all shards draw from.
 //
-// Before a session sends it asks for a grant, sends at most about that, and says what it sent. A
-// bucket may go into debt by what one send overshoots, which later grants wait for, so that the
-// rate over time is exact. Fairness: under a limit a grant is at most one quantum (a block), and
-// the shard gives turns round robin, which is deficit round robin with the debt kept in the bucket.
+// Before a connection sends, its shard asks what is available, sends at most about that, and says
+// what it sent. A bucket may go into debt by what one send overshoots, which later sends wait for,
+// so that the rate over time is exact, whichever shards the peers are on.
 //
-// Owner: a shard; the limits are its share of the process's. Nothing is allocated.
+// Algorithm: the virtual scheduling form of the leaky bucket (GCRA, ITU-T I.371 Annex A). Instead
+// of credit and the time of the last refill there is one word, the time at which all that was sent
+// is paid for: it needs no lock, no refill, and loses nothing to rounding.
+//
+// Threads: any. Nothing is allocated.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <limits>
-#include <span>
 
 #include "base/block_info.hh"
 #include "base/time.hh"
 
 namespace penstock {
 
-// What a session gets in one turn under a limit, bytes.
-inline constexpr std::uint64_t kRateQuantum = kBlockSize;
 inline constexpr std::uint64_t kRateUnlimited = std::numeric_limits<std::uint64_t>::max();
 
-// One limit. Rate 0: none.
-class TokenBucket {
+// One limit. Rate 0: none. Begins empty: what was sent before doesn't count, nothing is given on
+// top.
+class alignas(64) TokenBucket {
  public:
-  TokenBucket() = default;
-  explicit TokenBucket(std::uint64_t bytes_per_second) : rate_(bytes_per_second) {}
-
-  // Changes the rate; credit earned so far is kept within the new burst.
+  // Changes the rate; does nothing if it is that already, so that every shard may be told. What was
+  // saved up or owed stays, within the new burst.
   void set_rate(Instant now, std::uint64_t bytes_per_second);
-  [[nodiscard]] std::uint64_t rate() const { return rate_; }
-  [[nodiscard]] bool limited() const { return rate_ != 0; }
+  [[nodiscard]] std::uint64_t rate() const { return rate_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool limited() const { return rate() != 0; }
 
   // Bytes that may be sent now; kRateUnlimited when there is no limit, 0 while in debt.
-  [[nodiscard]] std::uint64_t available(Instant now);
+  [[nodiscard]] std::uint64_t available(Instant now) const;
   // Bytes were sent: may leave the bucket in debt.
   void consume(Instant now, std::uint64_t bytes);
   // When available() is next at least `bytes` (capped at the burst); `now` if it is.
-  [[nodiscard]] Instant ready_at(Instant now, std::uint64_t bytes);
+  [[nodiscard]] Instant ready_at(Instant now, std::uint64_t bytes) const;
   // What may be saved up, bytes: 20 ms of the rate, at least two blocks.
-  [[nodiscard]] std::uint64_t burst() const;
+  [[nodiscard]] std::uint64_t burst() const { return burst_of(rate()); }
 
  private:
-  void refill(Instant now);
+  static std::uint64_t burst_of(std::uint64_t rate);
 
-  std::uint64_t rate_ = 0;      // bytes per second
-  std::int64_t credit_ = 0;     // bytes; negative: debt
-  std::uint64_t fraction_ = 0;  // of a byte, in 1e-9
-  Instant since_;
-  bool started_ = false;
-};
-
-// The buckets that one session is under, the process's first. Cheap to build for each grant.
-class RateChain {
- public:
-  // Null buckets are skipped.
-  RateChain(TokenBucket* all, TokenBucket* of_class, TokenBucket* of_torrent)
-      : buckets_{all, of_class, of_torrent} {}
-
-  [[nodiscard]] bool limited() const;
-  // Payload bytes that may be sent in this turn: unlimited, or at most kRateQuantum, or 0 (then
-  // ready_at() says when it is worth asking again).
-  [[nodiscard]] std::uint64_t grant(Instant now) const;
-  void consume(Instant now, std::uint64_t bytes) const;
-  [[nodiscard]] Instant ready_at(Instant now) const;
-
- private:
-  TokenBucket* buckets_[3];
+  std::atomic<std::uint64_t> rate_{0};  // bytes per second
+  std::atomic<std::int64_t> paid_{0};   // when all that was sent is paid for; 1/16 ns
 };
 
 }  // namespace penstock

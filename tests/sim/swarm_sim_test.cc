@@ -238,9 +238,7 @@ class SwarmWorld {
     // Half of them have an upload limit of their own.
     Random limits(offset * 31 + number);
     if (limits.below(2) == 0) {
-      for (std::uint16_t i = 0; i < shard_count_; ++i) {
-        torrent->shared.counters[i].bucket = TokenBucket(500'000 + limits.below(4'000'000));
-      }
+      torrent->shared.bucket.set_rate(clock_.time(), 500'000 + limits.below(4'000'000));
     }
     for (std::uint16_t i = 0; i < shard_count_; ++i) {
       EXPECT_TRUE(

@@ -166,6 +166,34 @@ TEST(Shard, SleepsWhileTheRateLimitSaysWait) {
   EXPECT_LT(world.cycles - cycles, 10'000u);
 }
 
+// A limit is the process's: what one shard's peers don't use, another's may.
+TEST(Shard, AllShardsDrawFromOneLimit) {
+  for (const bool of_torrent : {false, true}) {
+    ShardWorld world({.shards = 2, .upload_rate = of_torrent ? 0u : 1u << 20});
+    world.add_torrent(16 << 20, 65536, Hashes::v1);
+    if (of_torrent) world.set_torrent_rate(1 << 20);
+    const auto sent = [&world](int shard) {
+      return static_cast<double>(world.shards[shard]->counters().payload_bytes.load());
+    };
+    const auto ask = [&world](ScriptedPeer& peer) {
+      peer.handshake(world.hash());
+      world.run(Duration::seconds(1));
+      for (std::uint32_t piece = 0; piece < 250; ++piece) {
+        for (std::uint32_t block = 0; block < 4; ++block)
+          peer.request(PieceIndex(piece), block * kBlockSize, kBlockSize);
+      }
+    };
+    ask(world.add_peer());
+    world.run(Duration::seconds(4));
+    EXPECT_NEAR(sent(0), 4 << 20, 0.02 * (4 << 20)) << of_torrent;
+    ask(world.add_peer(ShardId(1)));
+    const double before[] = {sent(0), sent(1)};
+    world.run(Duration::seconds(4));
+    EXPECT_NEAR(sent(0) - before[0], 2 << 20, 0.1 * (2 << 20)) << of_torrent;
+    EXPECT_NEAR(sent(1) - before[1], 2 << 20, 0.1 * (2 << 20)) << of_torrent;
+  }
+}
+
 TEST(Shard, RefusalsHaveTheirName) {
   ShardWorld world({});
   world.add_torrent(1 << 20, 65536, Hashes::v1);

@@ -194,12 +194,20 @@ class ShardWorld {
                       .try_send({.kind = ControlMessage::Kind::add_torrent, .torrent = &shared_}));
     }
   }
-  ScriptedPeer& add_peer() {
+  ScriptedPeer& add_peer(ShardId shard = ShardId(0)) {
     const auto number = static_cast<std::uint8_t>(peers_.size() + 1);
     MemoryStreams& port = network_.add_port({IpAddress::v4(10, 1, 0, number), 7000},
                                             {.streams_max = 4, .listening = false});
-    peers_.push_back(std::make_unique<ScriptedPeer>(port, address(0)));
+    peers_.push_back(std::make_unique<ScriptedPeer>(port, address(shard.value)));
     return *peers_.back();
+  }
+  void set_torrent_rate(std::uint64_t rate) {
+    for (std::uint16_t i = 0; i < shards.size(); ++i) {
+      EXPECT_TRUE(exchange_.to_shard(ShardId(i))
+                      .try_send({.kind = ControlMessage::Kind::set_torrent_rate,
+                                 .torrent = &shared_,
+                                 .value = rate}));
+    }
   }
   // As a runner would: sleeps only until something is due.
   void run(Duration time) {
