@@ -22,7 +22,7 @@ namespace {
 
 constexpr int kBurst = 64;
 // A sleep ends about this much too late; what is due sooner is waited for in a loop.
-constexpr Duration kSleepSlack = Duration::microseconds(60);
+constexpr Duration kSlack = Duration::microseconds(60);
 constexpr Duration kLate = Duration::microseconds(100);
 constexpr std::int64_t kSecondsMax = 3600;
 
@@ -33,6 +33,7 @@ struct Options {
   std::array<LinkOptions, 2> links;
   std::uint64_t seed = 1;
   std::int64_t seconds = 60;
+  Duration slack = kSlack;
 };
 
 // "1%", "0.1%" or per million as a bare number.
@@ -122,6 +123,8 @@ bool parse(int count, char** arguments, Options& out, std::string& error) {
       out.seconds = std::strtoll(value.c_str(), nullptr, 10);
       good = out.seconds > 0 && out.seconds <= kSecondsMax;
       if (!good) error = "--seconds: 1 … " + std::to_string(kSecondsMax);
+    } else if (word == "--slack") {
+      good = put(parse_delay(value), out.slack, error);
     } else if (word == "--both") {
       good = set_link(out.links[0], value, error) && set_link(out.links[1], value, error);
     } else if (word == "--ab" || word == "--ba") {
@@ -144,7 +147,8 @@ struct Lateness {
 class Relay {
  public:
   Relay(const Options& options, std::unique_ptr<Interface> a, std::unique_ptr<Interface> b)
-      : ends_{std::move(a), std::move(b)},
+      : slack_(options.slack),
+        ends_{std::move(a), std::move(b)},
         links_{Link(options.links[0], options.seed),
                Link(options.links[1], options.seed ^ 0x9e3779b97f4a7c15)} {}
 
@@ -161,7 +165,7 @@ class Relay {
       now = clock_.now();
       if (!any) {
         const Instant next = earlier(links_[0].next_due(), links_[1].next_due());
-        if (next - now > kSleepSlack) sleep(earlier(next - kSleepSlack, start + length) - now);
+        if (next - now > slack_) sleep(earlier(next - slack_, start + length) - now);
         now = clock_.now();
       }
     }
@@ -227,6 +231,7 @@ class Relay {
   }
 
   host::MonotonicClock clock_;
+  const Duration slack_;
   std::array<std::unique_ptr<Interface>, 2> ends_;
   std::array<Link, 2> links_;  // from the end of the same index
   std::array<Lateness, 2> late_;
@@ -239,7 +244,8 @@ int main(int count, char** arguments) {
   if (!parse(count, arguments, options, error)) {
     std::cerr << "relay: " << error
               << "\nusage: relay END END [--ab LINK] [--ba LINK] [--both LINK] [--seed N] "
-                 "[--seconds N]\nEND: tap:NAME or packet:NAME; LINK: KEY=VALUE,… (README.md)\n";
+                 "[--seconds N] [--slack TIME]\nEND: tap:NAME or packet:NAME; LINK: KEY=VALUE,… "
+                 "(README.md)\n";
     return 2;
   }
   std::array<std::unique_ptr<Interface>, 2> ends;

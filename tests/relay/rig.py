@@ -69,12 +69,13 @@ class Host:
 
 
 class Relay:
-    """The relay, running when the constructor returns."""
+    """The relay, running when the constructor returns. program: a path, or words."""
 
     def __init__(self, program, ends, options):
         self.figures = {}
+        words = [program] if isinstance(program, str) else program
         self.process = subprocess.Popen(
-            [program, *ends, *options], stdout=subprocess.PIPE, text=True
+            [*words, *ends, *options], stdout=subprocess.PIPE, text=True
         )
         line = self.process.stdout.readline()
         if not line:
