@@ -109,7 +109,8 @@ std::uint16_t Connection::advertise() {
   return static_cast<std::uint16_t>(field);
 }
 
-// Doubles it when half of it was taken in one round trip.
+// A sender in slow start has twice as much under way now as was taken in the last round trip, and
+// the ACKs of that let it send twice as much again: the window mustn't be what holds it back.
 void Connection::grow_receive_window() {
   const Duration round = rtt_.has_sample() ? rtt_.smoothed() : Duration::milliseconds(100);
   if (now_ - window_round_at_ < round) return;
@@ -118,7 +119,7 @@ void Connection::grow_receive_window() {
   window_round_at_ = now_;
   const std::uint32_t most = rcv_shift_ == 0 ? std::min(shared_->limits().receive_window, 0xffffu)
                                              : shared_->limits().receive_window;
-  if (taken >= rcv_window_ / 2) rcv_window_ = std::min(rcv_window_ * 2, most);
+  if (taken > rcv_window_ / 4) rcv_window_ = taken < most / 4 ? taken * 4 : most;
 }
 
 // An ACK with whatever it has to say; commit_segment() once it is sure to go. nullptr: the burst is

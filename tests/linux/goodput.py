@@ -16,6 +16,7 @@ import concurrent.futures
 import json
 import math
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -94,7 +95,12 @@ def run(options):
     os.makedirs(options.captures, exist_ok=True)
     lock = threading.Lock()
     rounds = range(options.first_round, options.first_round + options.rounds)
-    jobs = [(c, k, n) for n in rounds for c in options.cells for k in options.kinds]
+    jobs = []
+    for n in rounds:
+        some = [(c, k, n) for c in options.cells for k in options.kinds]
+        # Those that run at once are not all of the busiest cells.
+        random.Random(n).shuffle(some)
+        jobs += some
 
     def job(cell, kind, number):
         row = None
@@ -187,12 +193,12 @@ def table(files):
         for kind, count in counts.items():
             if count[3]:
                 failures.append(f"{cell} {kind}: {count[3]} ACKs of unsent data")
-    for kind, values in ratios.items():
+    for kind, values in [*ratios.items(), ("both", sum(ratios.values(), []))]:
         if values:
             mean = math.exp(sum(map(math.log, values)) / len(values))
             print(f"{kind}: geometric mean of the ratios {mean:.3f}, least {min(values):.2f}")
-            if mean < RATIO_ALL:
-                failures.append(f"{kind}: {mean:.3f} over all")
+            if kind == "both" and mean < RATIO_ALL:
+                failures.append(f"{mean:.3f} over all")
     every = [r for some in rows.values() for r in some]
     late = sum(r["late"] for r in every) / max(sum(r["frames"] for r in every), 1)
     untrusted = sum(not r["trusted"] for r in every)
