@@ -200,6 +200,68 @@ TEST_P(ControlTest, AddressQuestionsAreAnswered) {
   EXPECT_EQ(dropped(DropReason::ndp_malformed), 1U);
 }
 
+// RFC 5227 §3, RFC 4861 §7.2.6: who tells all stations of a new address of its own is believed.
+TEST_P(ControlTest, AStationThatMovesIsFollowed) {
+  StreamHandle handle;
+  ASSERT_TRUE(host_.stack->connect({theirs(), 80}, {}, handle));
+  ASSERT_EQ(sent().size(), 1U);  // where it is
+  constexpr wire::MacAddress kMoved{{2, 0, 0, 0, 0, 9}};
+  wire::NeighbourMessage message;
+  message.solicited = message.overrides = message.has_link_address = true;
+  message.target = theirs();
+  message.link_address = kFarMac;
+  const auto told = answer(v4() ? arp_frame({false, kFarMac, theirs(), kOurMac, ours()}, kOurMac)
+                                : neighbour_frame(way(), message));
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].kind, ParsedFrame::Kind::tcp);
+
+  message.solicited = false;
+  message.link_address = kMoved;
+  const IpAddress all = ip("ff02::1");
+  nic_.inject(v4() ? arp_frame({false, kMoved, theirs(), {}, theirs()})
+                   : neighbour_frame({theirs(), all, kFarMac, wire::multicast_mac(all)}, message));
+  host_.cycle(now_);
+  now_ = now_ + Duration::milliseconds(1'100);  // the SYN goes again
+  host_.cycle(now_);
+  Bytes bytes, syn;
+  while (nic_.take_sent(bytes))
+    syn = bytes;
+  ASSERT_GE(syn.size(), 54U);
+  EXPECT_EQ(std::memcmp(syn.data(), kMoved.bytes.data(), 6), 0);
+}
+
+// RFC 4861 §7.1.1, §7.1.2.
+TEST_P(ControlTest, NeighbourMessagesThatCantBe) {
+  if (v4()) return;
+  wire::NeighbourMessage message;
+  message.has_link_address = true;
+  message.link_address = kFarMac;
+  message.target = theirs();
+  const IpAddress all = ip("ff02::1");
+  const Way from_nobody{ip("::"), all, kFarMac, wire::multicast_mac(all)};
+  EXPECT_TRUE(answer(neighbour_frame(from_nobody, message)).empty());
+  EXPECT_EQ(dropped(DropReason::ndp_malformed), 1U);
+  message.solicited = true;  // and told to all
+  EXPECT_TRUE(
+      answer(neighbour_frame({theirs(), all, kFarMac, wire::multicast_mac(all)}, message)).empty());
+  EXPECT_EQ(dropped(DropReason::ndp_malformed), 2U);
+  message.solicited = false;
+  message.target = ours();
+  EXPECT_TRUE(answer(neighbour_frame(way(), message)).empty());
+  EXPECT_EQ(host_.stack->counters().address_conflicts, 1U);
+  message.solicitation = true;
+  const IpAddress group = wire::solicited_node(ours());
+  const Way detection{ip("::"), group, kFarMac, wire::multicast_mac(group)};
+  EXPECT_TRUE(answer(neighbour_frame(detection, message)).empty());
+  EXPECT_EQ(dropped(DropReason::ndp_malformed), 3U);
+}
+
+TEST_P(ControlTest, ControlOfTheOtherFamilyIsNotAnswered) {
+  const std::uint8_t other = v4() ? wire::IpProtocol::icmpv6 : wire::IpProtocol::icmp;
+  EXPECT_TRUE(answer(packet(way(), other, Bytes(8))).empty());
+  EXPECT_EQ(dropped(DropReason::protocol), 1U);
+}
+
 // --- ICMP and connections ---
 
 class IcmpTest : public testing::TestWithParam<bool> {

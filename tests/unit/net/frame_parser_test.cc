@@ -146,6 +146,43 @@ TEST_F(FrameParserTest, NonsenseOfTcp) {
         << flags;
 }
 
+// RFC 791 §3.1 and RFC 7126 §4.3; RFC 8200 §4, RFC 5095 and RFC 6946 §4.
+TEST_F(FrameParserTest, FragmentsSourceRoutesAndEndlessHeaders) {
+  const Bytes tcp = Bytes(20);
+  Bytes fragment = test::packet(way4(), wire::IpProtocol::tcp, tcp);
+  fragment[14 + 6] = std::byte{0x20};  // more to come
+  wire::store_sum(&fragment[14 + 10], 0);
+  wire::store_sum(
+      &fragment[14 + 10],
+      wire::complement(wire::fold(wire::add_bytes(0, std::span(fragment).subspan(14, 20)))));
+  EXPECT_EQ(parse(fragment), "ip_fragment");
+
+  // Header length 7: a loose source route of one address, and an end.
+  Bytes routed = test::packet(way4(), wire::IpProtocol::tcp, Bytes(28));
+  routed[14] = std::byte{0x47};
+  const std::array<std::uint8_t, 8> options{131, 7, 4, 192, 0, 2, 9, 0};
+  std::memcpy(&routed[14 + 20], options.data(), options.size());
+  wire::store_sum(&routed[14 + 10], 0);
+  wire::store_sum(
+      &routed[14 + 10],
+      wire::complement(wire::fold(wire::add_bytes(0, std::span(routed).subspan(14, 28)))));
+  EXPECT_EQ(parse(routed), "ip_source_route");
+
+  // Destination options, each followed by one more.
+  Bytes headers(16 * 8 + 20);
+  for (std::size_t i = 0; i < 16; ++i) {
+    headers[i * 8] = std::byte{wire::IpProtocol::destination_options};
+    headers[i * 8 + 2] = std::byte{1};  // PadN
+    headers[i * 8 + 3] = std::byte{4};
+  }
+  EXPECT_EQ(parse(test::packet(way6(), wire::IpProtocol::destination_options, headers)),
+            "ip_extensions");
+  Bytes part(8 + 20);
+  part[0] = std::byte{wire::IpProtocol::tcp};
+  part[3] = std::byte{1};
+  EXPECT_EQ(parse(test::packet(way6(), wire::IpProtocol::fragment, part)), "ip_fragment");
+}
+
 TEST_F(FrameParserTest, EveryPrefixOfAFrameIsRefused) {
   for (const Way& way : {way4(), way6()}) {
     const Bytes frame = test::tcp_frame(way, segment());
