@@ -109,6 +109,25 @@ TEST(TcpPair, CarriesBytesBothWays) {
   EXPECT_EQ(p.b.shared.receive_pages.free_count(), p.b.shared.receive_pages.count());
 }
 
+// The receive window grows as fast as a slow start needs it: one that is large from the beginning
+// isn't faster. (Growing by half of what was taken in a round trip cost a round trip each time.)
+TEST(TcpPair, AGrowingWindowDoesntHoldSlowStartBack) {
+  const auto bytes = pattern(900'000);
+  Duration took[2];
+  for (const bool whole : {false, true}) {
+    Limits limits = small_limits();
+    limits.receive_window_first = whole ? limits.receive_window : 64 << 10;
+    Pair p(limits);
+    p.delay = ms(50);
+    p.open();
+    const Instant start = p.now;
+    ASSERT_TRUE(transfer(p, p.a, p.b, bytes, Duration::seconds(10)));
+    took[whole] = p.now - start;
+  }
+  EXPECT_EQ(took[false], took[true]);
+  EXPECT_LT(took[true], ms(800));  // seven round trips
+}
+
 TEST(TcpPair, SegmentationOffloadCutsAtSegments) {
   Pair p;
   p.a.tso = 65536;
