@@ -43,6 +43,11 @@ struct Limits {
   // count on it (RFC 5961 §7, CVE-2016-5696).
   std::uint32_t challenge_acks = 1000;
   std::uint32_t resets_to_nobody = 1000;
+
+  // Added to every initial sequence number (but a cookie) and to all timestamps: with these a test
+  // puts the place where 32 bits wrap into a connection's life.
+  std::uint32_t sequence_offset = 0;
+  std::uint32_t timestamp_offset = 0;
 };
 
 }  // namespace penstock::tcp

@@ -43,11 +43,12 @@ Shared::~Shared() = default;
 SeqNumber Shared::initial_sequence(Instant now, const Flow& flow) const {
   // RFC 9293 §3.4.1: ISN = M + F(flow, secret), M ticking every 4 µs.
   const auto ticks = static_cast<std::uint32_t>(now.ns / 4000);
-  return SeqNumber(static_cast<std::uint32_t>(keyed(secret_, flow, kForSequence)) + ticks);
+  return SeqNumber(static_cast<std::uint32_t>(keyed(secret_, flow, kForSequence)) + ticks +
+                   limits_.sequence_offset);
 }
 
 std::uint32_t Shared::timestamp_offset(const Flow& flow) const {
-  return static_cast<std::uint32_t>(keyed(secret_, flow, kForTimestamp));
+  return static_cast<std::uint32_t>(keyed(secret_, flow, kForTimestamp)) + limits_.timestamp_offset;
 }
 
 std::uint64_t Shared::hash(const Flow& flow) const {

@@ -84,7 +84,7 @@ const char* name_of(StreamError error) {
 }  // namespace
 
 TcpWorld::TcpWorld(const TcpWorldPlan& plan, support::PcapngWriter* pcap)
-    : plan_(plan),
+    : plan_(place_wraps(plan)),
       link_(plan.seed, plan.nics[0], plan.nics[1], plan.paths[0], plan.paths[1]),
       observer_(observer_options(plan)) {
   if (plan.routed) link_.set_router(plan.router);
@@ -114,6 +114,39 @@ TcpWorld::TcpWorld(const TcpWorldPlan& plan, support::PcapngWriter* pcap)
     }
     pairs_.push_back(std::move(pair));
   }
+}
+
+// Initial sequence numbers and timestamps come from secrets: a life of the same world, as long as
+// its first handshake, shows them.
+TcpWorldPlan TcpWorld::place_wraps(const TcpWorldPlan& plan) {
+  TcpWorldPlan placed = plan;
+  const auto wanted = [&plan](int side) {
+    return plan.wraps[side].bytes != 0 || plan.wraps[side].milliseconds != 0;
+  };
+  if (!wanted(0) && !wanted(1)) return placed;
+  constexpr int kSteps = 2000;
+  for (TcpWorldPlan::Wrap& wrap : placed.wraps)
+    wrap = {};
+  TcpWorld world(placed);
+  Instant now{};
+  bool known[2] = {false, false};
+  for (int i = 0; i < kSteps && !(known[0] && known[1]) && now != Instant::never(); ++i) {
+    world.step(now);
+    now = std::max(now, world.next(now));
+    for (int side = 0; side < 2; ++side) {
+      SeqNumber iss;
+      std::uint32_t stamp = 0;
+      if (known[side] ||
+          !world.observer_.numbers(plan.client_side[0], plan.connections[0].port, side, iss, stamp))
+        continue;
+      known[side] = true;
+      const TcpWorldPlan::Wrap& wrap = plan.wraps[side];
+      net::StackOptions& stack = placed.stacks[side];
+      if (wrap.bytes != 0) stack.sequence_offset = wrap.at - wrap.bytes - iss.value;
+      if (wrap.milliseconds != 0) stack.timestamp_offset = wrap.at - wrap.milliseconds - stamp;
+    }
+  }
+  return placed;
 }
 
 TcpWorld::~TcpWorld() {

@@ -30,6 +30,14 @@ struct TcpWorldPlan {
   Duration lag[2];
   // No connection that isn't done stays without progress for longer (see liveness_bound).
   Duration bound;
+  // Where 32 bits come to `at` in the first connection: so many bytes, or milliseconds, after its
+  // beginning. Each side's; 0: wherever.
+  struct Wrap {
+    std::uint32_t bytes = 0;
+    std::uint32_t milliseconds = 0;
+    std::uint32_t at = 0;
+  };
+  Wrap wraps[2];
   // The link is cut for good at some time: connections may end as timed out.
   bool cut = false;
 
@@ -70,6 +78,7 @@ class TcpWorld {
  private:
   class Capture;
 
+  static TcpWorldPlan place_wraps(const TcpWorldPlan& plan);
   void step(Instant now);
   void step_host(Instant now, int side);
   void name_servers();

@@ -156,7 +156,16 @@ void cut_link(Random& r, TcpWorldPlan& plan) {
 }
 
 // Each matter has a sequence of its own: a draw more in one leaves the others as they are.
-enum class Matter : std::uint64_t { world, link, host_a, host_b, path_a, path_b, connections };
+enum class Matter : std::uint64_t {
+  world,
+  link,
+  host_a,
+  host_b,
+  path_a,
+  path_b,
+  connections,
+  wraps
+};
 
 Random sequence(std::uint64_t seed, Matter matter) {
   // Neighbouring seeds must not be the same sequence, one number apart.
@@ -221,6 +230,19 @@ void draw_connections(TcpWorldPlan& plan) {
   }
 }
 
+void draw_wraps(TcpWorldPlan& plan) {
+  Random r = sequence(plan.seed, Matter::wraps);
+  if (!one_in(r, 4)) return;
+  for (int side = 0; side < 2; ++side) {
+    TcpWorldPlan::Wrap& wrap = plan.wraps[side];
+    const std::uint64_t bytes = plan.connections[0].bytes[side == plan.client_side[0] ? 0 : 1];
+    if (!one_in(r, 3)) wrap.bytes = static_cast<std::uint32_t>(draw_log(r, 1, bytes + 2));
+    if (!one_in(r, 3)) wrap.milliseconds = static_cast<std::uint32_t>(draw_log(r, 1, 10'000));
+    // 2^31 is where signed numbers wrap.
+    wrap.at = one_in(r, 4) ? 1u << 31 : 0;
+  }
+}
+
 }  // namespace
 
 TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
@@ -239,6 +261,7 @@ TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
   if (plan.routed) place_router(plan);
   draw_paths(plan);
   draw_connections(plan);
+  draw_wraps(plan);
   plan.bound = liveness_bound(plan);
   return plan;
 }
@@ -311,6 +334,11 @@ std::string TcpWorldPlan::describe() const {
                   p.corrupt / 1e6, p.reorder / 1e6, p.reorder_by.as_seconds() * 1e3,
                   p.thin_acks.as_seconds() * 1e3, cut ? " cut" : "");
     text += line;
+    if (wraps[side].bytes != 0 || wraps[side].milliseconds != 0) {
+      std::snprintf(line, sizeof line, "     at %#x after %u bytes, %u ms\n", wraps[side].at,
+                    wraps[side].bytes, wraps[side].milliseconds);
+      text += line;
+    }
   }
   constexpr const char* kKinds[] = {"exchange", "early", "abort", "refused", "nowhere"};
   for (std::size_t i = 0; i < connections.size(); ++i) {

@@ -80,6 +80,18 @@ std::uint16_t WireObserver::client_port(int client_side, std::uint16_t server_po
   return 0;
 }
 
+bool WireObserver::numbers(int client_side, std::uint16_t server_port, int side, SeqNumber& iss,
+                           std::uint32_t& timestamp) const {
+  for (const auto& [key, flow] : flows_) {
+    const Half& half = flow.half[side];
+    if (flow.client != client_side || flow.server_port != server_port || !half.syn_sent) continue;
+    iss = half.iss;
+    timestamp = half.ts_sent;
+    return true;
+  }
+  return false;
+}
+
 void WireObserver::fail(Instant now, int side, const Packet& p, const std::string& text) {
   if (!wrong_.empty()) return;
   SeqNumber seq_base, ack_base;

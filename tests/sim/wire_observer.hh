@@ -65,6 +65,9 @@ class WireObserver final : public support::LinkTap {
   [[nodiscard]] std::uint64_t retransmitted() const { return retransmitted_; }
   // The client's port of the flow to this port of the server; 0: none was seen.
   [[nodiscard]] std::uint16_t client_port(int client_side, std::uint16_t server_port) const;
+  // A side's initial sequence number and its latest timestamp (0 without); false: none was seen.
+  bool numbers(int client_side, std::uint16_t server_port, int side, SeqNumber& iss,
+               std::uint32_t& timestamp) const;
   // To be called now and then: what should have been acknowledged by now.
   void check_overdue(Instant now);
 
