@@ -91,10 +91,11 @@ void Stack::Impl::transmit_turn(Slot& slot) {
     tx.push();
   }
   if (connection.has_output()) activate(slot);
-  // What had to be said before `closed` may have been said now; or content is missing.
+  // What had to be said before `closed` may have been said now; or content is missing. Without a
+  // word `closed` waits for a device that still reads, and for a timer.
   const tcp::State state = connection.state();
-  if (state == tcp::State::closed || state == tcp::State::time_wait || connection.wants_content())
-    want_events(slot);
+  const bool over = state == tcp::State::closed || state == tcp::State::time_wait;
+  if ((over && burst->size() != 0) || connection.wants_content()) want_events(slot);
   arm(slot);
 }
 

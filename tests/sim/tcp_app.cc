@@ -112,25 +112,7 @@ void TcpApp::on_event(Instant now, const StreamEvent& event) {
   using Kind = StreamEvent::Kind;
   if (event.kind == Kind::released) return on_released(event.pin);
   if (event.kind == Kind::need) return on_need(now, event);
-  if (event.kind == Kind::accepted) {
-    const auto it = by_client_port_.find(event.endpoint.port);
-    if (it != by_client_port_.end() && it->second->state == Leg::State::closed) {
-      // A late ACK whose cookie is still good makes a connection of the dead.
-      ghosts_.insert(event.stream.value);
-      return stack_.close(event.stream, false);
-    }
-    if (it == by_client_port_.end() || it->second->state != Leg::State::waiting) {
-      return fail(nullptr, "accepted a stranger: " + event.endpoint.to_string());
-    }
-    Leg& leg = *it->second;
-    ghosts_.erase(event.stream.value);
-    leg.stream = event.stream;
-    leg.state = Leg::State::open;
-    leg.acts = now + draw(options_.think_most);
-    leg.progressed = now;
-    by_stream_[event.stream.value] = &leg;
-    return;
-  }
+  if (event.kind == Kind::accepted) return on_accepted(now, event);
   const auto it = by_stream_.find(event.stream.value);
   if (it == by_stream_.end() && ghosts_.contains(event.stream.value)) return;
   if (it == by_stream_.end()) return fail(nullptr, "an event of a stream that is gone");
@@ -156,6 +138,30 @@ void TcpApp::on_event(Instant now, const StreamEvent& event) {
     default:
       break;
   }
+}
+
+void TcpApp::on_accepted(Instant now, const StreamEvent& event) {
+  const auto [first, last] = by_client_port_.equal_range(event.endpoint.port);
+  Leg* leg = nullptr;
+  bool closed = false;
+  for (auto it = first; it != last; ++it) {
+    Leg* named = it->second;
+    closed = closed || named->state == Leg::State::closed;
+    if (named->state != Leg::State::waiting) continue;
+    if (leg == nullptr || named->greeted) leg = named;
+  }
+  if (leg == nullptr && closed) {
+    // A late ACK whose cookie is still good makes a connection of the dead.
+    ghosts_.insert(event.stream.value);
+    return stack_.close(event.stream, false);
+  }
+  if (leg == nullptr) return fail(nullptr, "accepted a stranger: " + event.endpoint.to_string());
+  ghosts_.erase(event.stream.value);
+  leg->stream = event.stream;
+  leg->state = Leg::State::open;
+  leg->acts = now + draw(options_.think_most);
+  leg->progressed = now;
+  by_stream_[event.stream.value] = leg;
 }
 
 void TcpApp::on_data(Instant now, Leg& leg, std::span<const std::byte> data) {

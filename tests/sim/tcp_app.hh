@@ -54,6 +54,7 @@ class Leg {
   StreamHandle stream;
   enum class State : std::uint8_t { waiting, connecting, open, closed } state = State::waiting;
   bool connected = false;
+  bool greeted = false;  // a server's: what the client answers to the SYN-ACK came
   bool closed_by_us = false;
   bool content_lost = false;
   StreamError error = StreamError::none;
@@ -91,7 +92,9 @@ class TcpApp {
   void add_client(Leg& leg, const Endpoint& remote);
   void add_server(Leg& leg);
   // The client's port of a server's leg, as the wire showed it: who was accepted.
-  void name_server(std::uint16_t client_port, Leg& leg) { by_client_port_[client_port] = &leg; }
+  void name_server(std::uint16_t client_port, Leg& leg) {
+    by_client_port_.emplace(client_port, &leg);
+  }
 
   // One cycle of the host: events, due acts. The caller flushes.
   void step(Instant now);
@@ -129,6 +132,7 @@ class TcpApp {
 
   void fail(const Leg* leg, const std::string& text);
   void on_event(Instant now, const StreamEvent& event);
+  void on_accepted(Instant now, const StreamEvent& event);
   void on_data(Instant now, Leg& leg, std::span<const std::byte> data);
   void on_released(std::uint64_t pin);
   void on_need(Instant now, const StreamEvent& event);
@@ -148,7 +152,7 @@ class TcpApp {
   std::vector<Leg*> legs_;
   std::set<std::uint64_t> ghosts_;  // streams that a late cookie made
   std::map<const Leg*, Endpoint> remotes_;
-  std::map<std::uint16_t, Leg*> by_client_port_;
+  std::multimap<std::uint16_t, Leg*> by_client_port_;
   std::map<std::uint64_t, Leg*> by_stream_;
   std::map<std::uint64_t, Pin> pins_;
   std::vector<Answer> answers_;

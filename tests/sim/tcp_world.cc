@@ -155,10 +155,14 @@ TcpWorld::~TcpWorld() {
     link_.stop(side);
 }
 
-// Tells the servers whom to expect, as soon as a SYN showed the client's port.
+// Tells the servers whom to expect, as soon as a SYN showed the client's port. Two clients may have
+// the same one, to different ports of a server: then it is who acknowledged the SYN-ACK.
 void TcpWorld::name_servers() {
   for (Pair& pair : pairs_) {
-    if (pair.named || pair.server == nullptr) continue;
+    if (pair.server == nullptr || pair.server->state != Leg::State::waiting) continue;
+    if (!pair.server->greeted)
+      pair.server->greeted = observer_.greeted(pair.client_side, pair.client->plan.port);
+    if (pair.named) continue;
     const std::uint16_t port = observer_.client_port(pair.client_side, pair.client->plan.port);
     if (port == 0) continue;
     pair.named = true;
@@ -178,6 +182,11 @@ void TcpWorld::step(Instant now) {
   name_servers();
   for (int side = 0; side < 2; ++side)
     step_host(now, side);
+  for (int side = 0; side < 2; ++side) {
+    const net::StackCounters& counters = stacks_[side]->counters();
+    if (counters.dropped[static_cast<std::size_t>(net::DropReason::no_neighbour)] != 0)
+      observer_.expect_holes(side);
+  }
   link_.advance_to(now);
   if (++steps_ % 16 == 0) {
     for (const auto& stack : stacks_)
@@ -232,6 +241,15 @@ std::string leg_text(const Leg& leg) {
 
 }  // namespace
 
+// A server that answered with a cookie knows of a connection only from the segment that follows its
+// SYN-ACK. As long as that doesn't come it can neither send (RFC 4987 §3.6) nor tell what comes
+// instead from what is nobody's. One that gave up a half-open connection knows as little.
+bool TcpWorld::unknown_to_server(const Pair& pair) const {
+  if (pair.server == nullptr || pair.server->state != Leg::State::waiting) return false;
+  const tcp::Counters& counters = stacks_[1 - pair.client_side]->tcp_counters();
+  return lossy(plan_) && (counters.syn_cookies_sent != 0 || counters.half_open_expired != 0);
+}
+
 // Who hasn't got on for longer than the bound.
 std::string TcpWorld::stuck(Instant now) const {
   for (const Pair& pair : pairs_) {
@@ -256,6 +274,10 @@ std::string TcpWorld::stuck(Instant now) const {
                     leg->plan.kind != ConnectionPlan::Kind::exchange)) {
         apps_[leg->client ? pair.client_side : 1 - pair.client_side]->give_up(
             now, *(leg->client ? pair.client : pair.server));
+        continue;
+      }
+      if (unknown_to_server(pair) && leg->accepted == 0) {
+        apps_[pair.client_side]->give_up(now, *pair.client);
         continue;
       }
       return support::describe(now) + ": connection " + std::to_string(leg->plan.port) +
@@ -304,7 +326,7 @@ std::string TcpWorld::judge() const {
   for (const Pair& pair : pairs_) {
     const bool lost =
         pair.client->content_lost || (pair.server != nullptr && pair.server->content_lost);
-    if (lost || plan_.cut) continue;
+    if (lost || plan_.cut || unknown_to_server(pair)) continue;
     if (pair.server != nullptr && pair.server->state == Leg::State::waiting &&
         pair.client->plan.kind == ConnectionPlan::Kind::exchange && pair.client->connected) {
       return "connection " + std::to_string(pair.client->plan.port) + " was never accepted";

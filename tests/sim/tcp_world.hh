@@ -102,6 +102,7 @@ class TcpWorld {
     int client_side = 0;
     bool named = false;
   };
+  [[nodiscard]] bool unknown_to_server(const Pair& pair) const;
   std::vector<Pair> pairs_;
   Instant due_[2];  // when a host looks next
   std::uint64_t steps_ = 0;

@@ -80,6 +80,14 @@ std::uint16_t WireObserver::client_port(int client_side, std::uint16_t server_po
   return 0;
 }
 
+bool WireObserver::greeted(int client_side, std::uint16_t server_port) const {
+  for (const auto& [key, flow] : flows_) {
+    if (flow.client == client_side && flow.server_port == server_port)
+      return flow.half[1 - client_side].acked > 0;
+  }
+  return false;
+}
+
 bool WireObserver::numbers(int client_side, std::uint16_t server_port, int side, SeqNumber& iss,
                            std::uint32_t& timestamp) const {
   for (const auto& [key, flow] : flows_) {
@@ -170,7 +178,8 @@ void WireObserver::check_data(Instant now, int side, const Packet& p, Flow& flow
   const Half& peer = flow.half[1 - side];
   const std::uint64_t begin = unwrap(s.seq, mine.iss, mine.sent_end) + s.has(TcpFlags::syn);
   const std::uint64_t end = begin + s.payload.size();
-  if (begin > mine.sent_end) return fail(now, side, p, "a hole after what was sent");
+  if (begin > mine.sent_end && !holes_[side])
+    return fail(now, side, p, "a hole after what was sent");
   if (!s.payload.empty()) {
     if (end > mine.fin_at) return fail(now, side, p, "data after the FIN");
     if (begin == 0 || begin > end) return fail(now, side, p, "data before the stream");
@@ -189,7 +198,7 @@ void WireObserver::check_data(Instant now, int side, const Packet& p, Flow& flow
     }
     const std::uint64_t initial = std::min(10 * mss, std::max(2 * mss, 14600u));
     // Probes (RFC 8985 §7.3) and duplicate ACKs (RFC 3042) let two more go.
-    if (mine.acked <= 1 && end - 1 > initial + 2 * mss)
+    if (mine.acked <= 1 && !mine.told && end - 1 > initial + 2 * mss)
       return fail(now, side, p, "beyond the initial window");
     if (begin < mine.sent_end) ++retransmitted_;
   }
@@ -233,7 +242,9 @@ void WireObserver::check_ack(Instant now, int side, const Packet& p, Flow& flow)
     fail(now, side, p, "takes back its window, promised until " + std::to_string(mine.promised));
   }
   mine.promised = std::max(mine.promised, end);
-  if (ack == mine.came_end) {
+  mine.good.add(0, ack);
+  mine.good_end = mine.good.contiguous_from(0);
+  if (ack == mine.good_end) {
     mine.ack_due = Instant::never();
   } else if (ack > mine.ack_sent) {
     mine.ack_due = now + options_.ack_within;
@@ -300,15 +311,22 @@ void WireObserver::on_received(Instant now, int side, std::span<const std::byte>
   if (s.has(TcpFlags::rst) || !peer.syn_sent) return;
   const std::uint64_t begin = unwrap(s.seq, peer.iss, mine.came_end);
   const std::uint64_t end = begin + s.length();
-  if (begin <= peer.sent_end && end <= peer.sent_end) mine.came.add(begin, end);
-  const std::uint64_t came = mine.came.contiguous_from(0);
-  const bool wanted = came <= mine.promised || mine.promised == 0;
-  if (came > mine.came_end && wanted && mine.ack_due == Instant::never() && mine.syn_sent) {
+  const bool old = s.options.has_timestamps && mine.ts_came &&
+                   before(SeqNumber(s.options.ts_value), SeqNumber(mine.ts_latest));
+  if (begin <= peer.sent_end && end <= peer.sent_end) {
+    mine.came.add(begin, end);
+    if (!old) mine.good.add(begin, end);
+  }
+  mine.came_end = mine.came.contiguous_from(0);
+  const std::uint64_t good = mine.good.contiguous_from(0);
+  const bool wanted = good <= mine.promised || mine.promised == 0;
+  if (good > mine.good_end && good > mine.ack_sent && wanted && mine.ack_due == Instant::never() &&
+      mine.syn_sent) {
     mine.ack_due = now + options_.ack_within;
     // The first segment may have to ask for the neighbour's address, three times (RFC 4861 §7.2.2).
     if (!mine.spoke) mine.ack_due = mine.ack_due + Duration::seconds(4);
   }
-  mine.came_end = came;
+  mine.good_end = good;
   if (s.options.has_timestamps &&
       (!mine.ts_came || after(SeqNumber(s.options.ts_value), SeqNumber(mine.ts_latest)))) {
     mine.ts_came = true;
@@ -318,6 +336,8 @@ void WireObserver::on_received(Instant now, int side, std::span<const std::byte>
     const bool scaling = mine.shift != wire::kNoWindowShift && peer.shift != wire::kNoWindowShift;
     const std::uint64_t ack = unwrap(s.ack, mine.iss, mine.sent_end);
     if (ack > mine.sent_end) return;
+    const bool nothing = s.length() == 0 && ack == mine.acked && ack < mine.sent_end;
+    mine.told = mine.told || s.options.sack_count != 0 || (nothing && mine.acked > 0);
     mine.acked = std::max(mine.acked, ack);
     mine.may_send = std::max(mine.may_send, ack + scaled(s, scaling ? peer.shift : 0));
   }
@@ -330,7 +350,7 @@ void WireObserver::check_overdue(Instant now) {
       const Half& half = flow.half[side];
       if (half.reset || half.ack_due >= now) continue;
       wrong_ = support::describe(now) + ": host " + (side == 0 ? "A" : "B") + ": no ACK of " +
-               std::to_string(half.ack_sent) + " … " + std::to_string(half.came_end) + " within " +
+               std::to_string(half.ack_sent) + " … " + std::to_string(half.good_end) + " within " +
                std::to_string(options_.ack_within.as_seconds()) + " s (port " +
                std::to_string(flow.server_port) + ")";
     }

@@ -61,10 +61,15 @@ class WireObserver final : public support::LinkTap {
   [[nodiscard]] const std::string& wrong() const { return wrong_; }
   // Over the time and bytes of everything that was sent and received.
   [[nodiscard]] std::uint64_t trace_hash() const;
+  // The stack of this side sends into the void for want of a neighbour: what it sends isn't all to
+  // be seen.
+  void expect_holes(int side) { holes_[side] = true; }
   [[nodiscard]] std::uint64_t frames() const { return frames_; }
   [[nodiscard]] std::uint64_t retransmitted() const { return retransmitted_; }
   // The client's port of the flow to this port of the server; 0: none was seen.
   [[nodiscard]] std::uint16_t client_port(int client_side, std::uint16_t server_port) const;
+  // What acknowledges the server's SYN came to it.
+  [[nodiscard]] bool greeted(int client_side, std::uint16_t server_port) const;
   // A side's initial sequence number and its latest timestamp (0 without); false: none was seen.
   bool numbers(int client_side, std::uint16_t server_port, int side, SeqNumber& iss,
                std::uint32_t& timestamp) const;
@@ -85,9 +90,13 @@ class WireObserver final : public support::LinkTap {
     std::uint64_t may_send = 0;  // end of the peer's window, as it came here
     std::uint64_t acked = 0;     // by the peer, as it came here
     bool spoke = false;          // more than a SYN
+    bool told = false;           // a SACK or a duplicate ACK came: its initial window has passed
     bool reset = false;          // sent or received an RST
     RangeSet came;               // of the peer's positions
     std::uint64_t came_end = 0;  // contiguous
+    // Of it what has to be taken: not behind a later timestamp (RFC 7323 §5.3).
+    RangeSet good;
+    std::uint64_t good_end = 0;
     std::uint64_t ack_sent = 0;
     std::uint64_t promised = 0;  // end of the window that it advertised
     Instant ack_due = Instant::never();
@@ -117,6 +126,7 @@ class WireObserver final : public support::LinkTap {
   void* hash_state_;
   std::uint64_t frames_ = 0;
   std::uint64_t retransmitted_ = 0;
+  bool holes_[2] = {false, false};
 };
 
 }  // namespace penstock::test
