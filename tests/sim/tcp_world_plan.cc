@@ -98,6 +98,7 @@ net::StackOptions draw_stack(Random& r, bool v6, int side) {
   s.send_pages = s.receive_pages = one_in(r, 6) ? 64 : 4096;
   s.record_pages = one_in(r, 6) ? 128 : 2048;
   s.time_wait_max = 64;
+  s.neighbours_max = 16;  // validate() looks at all
   s.ecn = !one_in(r, 3);
   s.pacing = !one_in(r, 4);
   s.tso = !one_in(r, 4);
@@ -164,7 +165,8 @@ enum class Matter : std::uint64_t {
   path_a,
   path_b,
   connections,
-  wraps
+  wraps,
+  devices
 };
 
 Random sequence(std::uint64_t seed, Matter matter) {
@@ -243,6 +245,28 @@ void draw_wraps(TcpWorldPlan& plan) {
   }
 }
 
+// How long a ring full of the largest frames takes.
+Duration ring_time(const support::NicOptions& nic) {
+  if (nic.line_rate == 0) return {};
+  const std::uint64_t frame = std::max<std::uint64_t>(nic.mtu, nic.tso_bytes_max) + 100;
+  return Duration::nanoseconds(
+      static_cast<std::int64_t>(nic.tx_ring * frame * 1'000'000'000 / nic.line_rate));
+}
+
+// A device that is the bottleneck, and keeps what is sent again while its ACK comes.
+void draw_slow_devices(TcpWorldPlan& plan) {
+  Random r = sequence(plan.seed, Matter::devices);
+  for (support::NicOptions& nic : plan.nics) {
+    if (!one_in(r, 8)) continue;
+    nic.line_rate = draw_log(r, 50'000, 5'000'000);
+    nic.holds_payload = true;
+    while (ring_time(nic) > Duration::seconds(2)) {
+      nic.line_rate *= 2;
+      nic.tx_ring = std::max(nic.tx_ring / 2, 8u);
+    }
+  }
+}
+
 }  // namespace
 
 TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
@@ -257,6 +281,7 @@ TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
     plan.apps[side] = draw_app(h);
     if (one_in(h, 4)) plan.lag[side] = draw_time(h, us(10), ms(5));
   }
+  draw_slow_devices(plan);
   plan.routed = one_in(r, 4);
   if (plan.routed) place_router(plan);
   draw_paths(plan);
@@ -279,6 +304,7 @@ Duration liveness_bound(const TcpWorldPlan& plan) {
     }
     through *= 1 - std::min(lost, 0.9);
     round = round + p.delay + p.jitter + p.reorder_by + p.thin_acks + plan.lag[side] * 2;
+    round = round + ring_time(plan.nics[side]);
     if (p.rate != 0) round = round + ms(static_cast<std::int64_t>(1000ULL * p.queue / p.rate));
     round = round + p.bad_mean * 5;
     if (p.dead_until != Instant::never() && p.dead_from < p.dead_until) {
