@@ -237,7 +237,7 @@ bool Connection::poll_event(Event& out) {
     return true;
   }
   if (wants_room_ && queue_.room() >= shared_->limits().send_buffer / 4) {
-    if (!queue_.starved() || shared_->send_pages.free_count() != 0) {
+    if (!queue_.starved() || queue_.has_page()) {
       wants_room_ = false;
       out.kind = Event::Kind::writable;
       return true;
@@ -267,27 +267,6 @@ bool Connection::on_content(Instant now, std::uint64_t pin, const ContentRef& co
     return false;
   }
   return queue_.on_content(pin, content, data);
-}
-
-// RFC 5927 §7: believed only if it quotes what is under way, and at once only while no full segment
-// was ever acknowledged; else when a timeout confirms that nothing gets through.
-void Connection::on_packet_too_big(Instant now, SeqNumber quoted, std::uint16_t mss) {
-  now_ = now;
-  if (state_ == State::closed || in_handshake() || board_->empty()) return;
-  if (!within(quoted, board_->una(), board_->nxt() - board_->una())) return;
-  // RFC 1191 §3: no IPv4 path is believed to carry less than 552 bytes.
-  constexpr std::uint16_t kLeast = 512;
-  mss = std::max(mss, kLeast);
-  if (mss >= path_mss_) return;
-  if (mss_confirmed_) {
-    told_mss_ = mss;
-    return;
-  }
-  ++shared_->counters.mss_lowered;
-  set_mss(mss);
-  // Not a sign of congestion: what was too big goes again at once.
-  board_->on_timeout(now, rtt_, false);
-  force_ = true;
 }
 
 void Connection::on_unreachable(Instant now, SeqNumber quoted) {

@@ -136,6 +136,9 @@ class Connection {
   // The time since the peer last acknowledged anything new while it had something to acknowledge:
   // whom to shed first.
   [[nodiscard]] Duration stalled_for(Instant now) const;
+  [[nodiscard]] Instant progressed_at() const { return progress_at_; }
+  // Bytes accepted and not acknowledged.
+  [[nodiscard]] std::uint32_t queued() const { return queue_.queued(); }
   // After `closed`: whether it ended in TIME-WAIT, and what has to be kept of it then.
   [[nodiscard]] bool time_wait(TimeWaitState& out) const;
   void validate() const;
@@ -155,6 +158,8 @@ class Connection {
   };
   enum class Timer : std::uint8_t { none, retransmit, tail_probe, persist };
   enum class Fin : std::uint8_t { none, wanted, sent };
+  // F-RTO (RFC 5682): which ACK after a timeout is awaited.
+  enum class Frto : std::uint8_t { off, first, second };
 
   // connection.cc
   void begin(Instant now, const Opening& opening);
@@ -187,20 +192,31 @@ class Connection {
   void react(Instant now, const wire::TcpSegment& segment, const transport::AckReport& report,
              std::uint32_t in_flight_before);
   void enter_recovery(Instant now, std::uint32_t in_flight_before);
+  void on_lost_again(Instant now, std::uint32_t in_flight_before);
   void judge_tail_probe(Instant now, const wire::TcpSegment& segment,
                         const transport::AckReport& report);
   [[nodiscard]] bool proved_spurious(const wire::TcpSegment& segment,
                                      const transport::AckReport& report) const;
   void undo();
+  [[nodiscard]] bool may_undo(Instant now);
+  [[nodiscard]] bool judge_timeout(const transport::AckReport& report);
   void on_duplicate_ack(Instant now);
   void on_ecn_echo(Instant now, std::uint32_t in_flight_before);
   void on_reorder_timeout(Instant now);
   void on_retransmission_timeout(Instant now);
-  void suspect_black_hole();
   void update_pace();
   [[nodiscard]] std::uint32_t window_now() const {
     return phase_ == Phase::recovery ? recovery_window_ : cubic_.window();
   }
+
+  // connection_mtu.cc
+  void suspect_black_hole(Instant now);
+  void lower_mss(Instant now, std::uint16_t mss);
+  [[nodiscard]] std::uint32_t mss_probe_payload() const;
+  [[nodiscard]] std::uint32_t mss_probe_due(Instant now, std::uint32_t room) const;
+  void on_mss_probe_sent(Instant now);
+  void on_mss_probe_resent(SeqNumber begin, std::uint32_t length);
+  void judge_mss_probe();
 
   // connection_timers.cc
   void arm_sender(Instant now);
@@ -250,6 +266,7 @@ class Connection {
   Phase phase_ = Phase::open;
   Timer timer_ = Timer::none;
   Fin fin_ = Fin::none;
+  Frto frto_ = Frto::off;
   StreamError error_ = StreamError::none;
   std::uint8_t snd_shift_ = 0;
   std::uint8_t rcv_shift_ = 0;
@@ -301,6 +318,7 @@ class Connection {
   bool resent_ : 1 = false;         // something went again in this episode
   bool mss_confirmed_ : 1 = false;  // a full segment was acknowledged (RFC 5927 §7.2)
   bool last_ce_ : 1 = false;
+  bool mss_probing_ : 1 = false;  // a segment of the old size is under way until mss_probe_end_
 
   // Timers; never(): not armed.
   Instant timer_at_ = Instant::never();
@@ -319,13 +337,17 @@ class Connection {
   SeqNumber window_round_seq_;
   SeqNumber recover_;
   SeqNumber tail_end_;
-  SeqNumber reduced_until_;  // ECN: once a round trip
+  SeqNumber reduced_until_;  // by ECN or for a lost retransmission: once a round trip
   SeqNumber peer_fin_at_;
   SeqNumber irs_;
-  std::uint32_t undo_stamp_ = 0;  // of the first retransmission of the episode
+  std::uint32_t undo_stamp_ = 0;    // of the first retransmission of the episode
+  std::uint32_t undo_debt_ms_ = 0;  // when all undoing is paid for: may_undo
   std::uint32_t recovery_window_ = 0;
   SeqNumber reset_seq_;
-  std::uint16_t told_mss_ = 0;  // by ICMP, not believed yet
+  SeqNumber mss_probe_end_;
+  std::uint32_t mss_probe_at_s_ = 0;  // not before, seconds
+  std::uint16_t mss_before_ = 0;      // path_mss_ until it was lowered; 0: it wasn't
+  std::uint16_t told_mss_ = 0;        // by ICMP, not believed yet
   std::uint8_t keepalives_sent_ = 0;
   std::uint8_t dup_acks_seen_ = 0;
 

@@ -237,6 +237,7 @@ void Connection::on_ack(Instant now, const wire::TcpSegment& segment) {
     backoffs_ = 0;
     dup_acks_seen_ = 0;
     if (report.acked >= mss_) mss_confirmed_ = true;
+    judge_mss_probe();
     queue_.acknowledge(sooner(board_->una(), queue_.end()));
   }
   if (segment.has(TcpFlags::ece)) on_ecn_echo(now, in_flight_before);

@@ -294,6 +294,7 @@ bool Connection::resend(Instant now, TxBurst& burst, transport::Scoreboard::Lost
   // The timer runs for what holds SND.UNA back: it was sent just now (RFC 6298 §5.1 would let it
   // run from the last ACK, and fire before the answer can be here).
   if (what.seq == board_->una()) rto_from_ = now;
+  on_mss_probe_resent(what.seq, what.length);
   if (probe)
     board_->on_probed(now, what);
   else
@@ -311,6 +312,7 @@ bool Connection::send_lost(Instant now, TxBurst& burst) {
     force_ = false;
     return false;
   }
+  if (frto_ == Frto::second) return false;  // new bytes first
   const std::uint32_t full = segment_most();
   const std::uint32_t window = window_now();
   std::uint32_t most = window > board_->in_flight() ? window - board_->in_flight() : 0;
@@ -356,12 +358,13 @@ std::uint32_t Connection::fresh_length() {
 }
 
 bool Connection::send_fresh(Instant now, TxBurst& burst) {
-  if (board_->lost() != 0) return false;
+  if (board_->lost() != 0 && frto_ != Frto::second) return false;
   std::uint32_t length = fresh_length();
+  const std::uint32_t probe = mss_probe_due(now, length);
   if (length == 0 || !pace_allows(now, length)) return false;
-  const std::uint32_t full = segment_most();
+  const std::uint32_t full = probe != 0 ? probe : segment_most();
   const std::uint32_t cut = std::max(full, std::min(burst.tso_bytes_max(), kSegmentMost));
-  length = std::min(length, cut);
+  length = probe != 0 ? probe : std::min(length, cut);
   // A short segment only at the end of what is queued (or of a small window).
   if (length < unsent()) length = whole_segments(length, full);
   const bool began = board_->empty();
@@ -382,6 +385,7 @@ bool Connection::send_fresh(Instant now, TxBurst& burst) {
     return false;
   }
   trim(*segment, got);
+  if (got == probe) on_mss_probe_sent(now);
   if (got > full) segment->segment_size = static_cast<std::uint16_t>(full);
   if (ecn_) segment->ecn = 2;
   if (send_cwr_) {

@@ -6,12 +6,12 @@
 // retransmission timeout, slow start until recover_. Limited transmit (RFC 3042) is subsumed:
 // SACKed bytes leave the pipe, so new ones go. A phase that proves needless is undone: by DSACKs
 // for all that went again (RFC 2883, RFC 3708), or by an ACK that echoes a timestamp older than the
-// first retransmission (RFC 3522). Timers: RACK's reordering timer (scoreboard), RTO and tail-loss
-// probe (connection_timers.cc). Invariants: phase_ == open or before(una, recover_); the window is
-// reduced at most once in a round trip, by loss or by ECN.
-//
-// DEVIATION(RFC 5682): F-RTO's tests are left to timestamps and DSACK; without both a spurious
-// timeout costs its slow start.
+// first retransmission (RFC 3522), or, without timestamps, by F-RTO (RFC 5682): after a timeout and
+// an ACK new bytes go instead of lost ones, and if the next ACK is for bytes that went once, none
+// was lost. Timers: RACK's reordering timer (scoreboard), RTO and tail-loss probe
+// (connection_timers.cc). The loss of a retransmission is a congestion of its own (RFC 5681 §4.3):
+// recovery begins anew. Invariants: phase_ == open or before(una, recover_); the window is reduced
+// at most once in a round trip, by loss or by ECN, and once more for lost retransmissions.
 #include <algorithm>
 
 #include "base/assert.hh"
@@ -24,9 +24,7 @@ namespace penstock::tcp {
 namespace {
 
 constexpr std::uint8_t kDupThresh = 3;
-// Sizes that get through where full segments vanish (RFC 4821 §7.3): IPv6's least, which tunnels
-// carry, and RFC 791's. Few: each costs two timeouts at least, and the user timeout comes.
-constexpr std::uint16_t kMssSteps[] = {1220, 512};
+constexpr std::int32_t kUndoIntervalMs = 10'000;
 
 }  // namespace
 
@@ -35,10 +33,16 @@ void Connection::react(Instant now, const wire::TcpSegment& segment,
   if (report.nonsense) ++shared_->counters.nonsense_sacks;
   if (report.dsack) ++shared_->counters.dsacks_in;
   if (tail_probing_) judge_tail_probe(now, segment, report);
-  if (undo_possible_ && proved_spurious(segment, report)) undo();
+  if (undo_possible_ && (proved_spurious(segment, report) || judge_timeout(report))) {
+    if (may_undo(now))
+      undo();
+    else
+      undo_possible_ = false;
+  }
   if (phase_ != Phase::open && !before(board_->una(), recover_)) {
     if (phase_ == Phase::recovery) cubic_.on_recovered();
     phase_ = Phase::open;
+    frto_ = Frto::off;
   }
   switch (phase_) {
     case Phase::open:
@@ -48,6 +52,10 @@ void Connection::react(Instant now, const wire::TcpSegment& segment,
       }
       [[fallthrough]];
     case Phase::loss: {
+      if (report.lost_again != 0 && phase_ == Phase::loss) {
+        on_lost_again(now, in_flight_before);
+        break;
+      }
       const std::uint32_t delivered = report.delivered();
       if (delivered == 0) return;
       cubic_.on_ack({.now = now,
@@ -61,6 +69,7 @@ void Connection::react(Instant now, const wire::TcpSegment& segment,
       return;
     }
     case Phase::recovery:
+      if (report.lost_again != 0) on_lost_again(now, in_flight_before);
       // RFC 6582 §3.2 step 3: a partial ACK tells of the next loss, which goes at once (the pipe
       // doesn't know of the segments behind the duplicate ACKs).
       if (!sack_ && report.acked != 0) force_ = board_->mark_first_lost() != 0;
@@ -75,6 +84,7 @@ void Connection::enter_recovery(Instant now, std::uint32_t in_flight_before) {
   phase_ = Phase::recovery;
   recover_ = board_->nxt();
   tail_probing_ = false;
+  frto_ = Frto::off;
   board_->begin_episode();
   resent_ = false;
   // Reduced in this round trip already, by ECN: once is enough (RFC 3168 §6.1.2).
@@ -86,11 +96,26 @@ void Connection::enter_recovery(Instant now, std::uint32_t in_flight_before) {
   prr_.start(in_flight_before, cubic_.slow_start_threshold(), mss_);
 }
 
+// RFC 5681 §4.3, once a round trip. Nothing of it is undone: what is saved is what was before the
+// last reduction, not before the episode.
+void Connection::on_lost_again(Instant now, std::uint32_t in_flight_before) {
+  if (after(reduced_until_, board_->una())) return;
+  ++shared_->counters.lost_again;
+  enter_recovery(now, in_flight_before);
+  reduced_until_ = recover_;
+  undo_possible_ = false;
+  force_ = true;
+}
+
 // RFC 8985 §7.4.2.
 void Connection::judge_tail_probe(Instant now, const wire::TcpSegment& segment,
                                   const transport::AckReport& report) {
   if (before(board_->una(), tail_end_)) return;
-  if (!tail_resent_ || report.dsack) {
+  // The probe ended where everything did; a FIN at its end is in no DSACK.
+  const SeqNumber told = report.duplicate.end;
+  const bool came_twice =
+      report.dsack && (told == tail_end_ || (fin_ == Fin::sent && told + 1 == tail_end_));
+  if (!tail_resent_ || came_twice) {
     tail_probing_ = false;
   } else if (after(board_->una(), tail_end_)) {
     // The probe repaired the loss: it still was one.
@@ -108,12 +133,39 @@ bool Connection::proved_spurious(const wire::TcpSegment& segment,
          report.acked != 0 && before(SeqNumber(segment.options.ts_echo), SeqNumber(undo_stamp_));
 }
 
+// RFC 5682 §2.1 and §3.1, steps 2 and 3. True: the timeout was spurious.
+bool Connection::judge_timeout(const transport::AckReport& report) {
+  if (phase_ != Phase::loss || frto_ == Frto::off) return false;
+  const bool second = frto_ == Frto::second;
+  frto_ = Frto::off;
+  if (report.acked == 0) return false;
+  if (second) return report.original != 0;
+  const std::uint32_t under_way = board_->nxt() - board_->una();
+  if (unsent() != 0 && snd_wnd_ >= under_way + mss_ && before(board_->una(), recover_))
+    frto_ = Frto::second;
+  return false;
+}
+
+// A receiver can lie about that (RFC 4015 §6), and would never be slowed down. So at most twice in
+// a row, and then once in kUndoIntervalMs: more often a path isn't wrong about losses, once the
+// reordering window has grown.
+bool Connection::may_undo(Instant now) {
+  const auto now_ms = static_cast<std::uint32_t>(now.ns / 1'000'000);
+  auto debt = static_cast<std::int32_t>(undo_debt_ms_ - now_ms);
+  // Paid, or of a time so long ago that the number has come round.
+  if (debt < 0 || debt > 2 * kUndoIntervalMs) debt = 0;
+  if (debt > kUndoIntervalMs) return false;
+  undo_debt_ms_ = now_ms + static_cast<std::uint32_t>(debt + kUndoIntervalMs);
+  return true;
+}
+
 void Connection::undo() {
   ++shared_->counters.undone;
   undo_possible_ = false;
   board_->undo_lost(now_);
   cubic_.undo();
   phase_ = Phase::open;
+  frto_ = Frto::off;
   backoffs_ = 0;
 }
 
@@ -122,7 +174,8 @@ void Connection::on_duplicate_ack(Instant now) {
   if (board_->empty()) return;
   if (dup_acks_seen_ < 255) ++dup_acks_seen_;
   if (phase_ == Phase::recovery) {
-    // A segment has left the network.
+    // A segment has left the network, if it was there (RFC 5681 §5).
+    if (std::uint32_t{dup_acks_seen_} * mss_ > recover_ - board_->una()) return;
     recovery_window_ = prr_.on_ack(mss_, board_->in_flight(), false);
     return;
   }
@@ -146,8 +199,12 @@ void Connection::on_ecn_echo(Instant now, std::uint32_t in_flight_before) {
 
 void Connection::on_reorder_timeout(Instant now) {
   const std::uint32_t in_flight = board_->nxt() - board_->una() - board_->sacked();
-  if (board_->on_reorder_timeout(now, rtt_) == 0) return;
-  if (phase_ == Phase::open) enter_recovery(now, in_flight);
+  const transport::AckReport report = board_->on_reorder_timeout(now, rtt_);
+  if (report.lost == 0) return;
+  if (phase_ == Phase::open)
+    enter_recovery(now, in_flight);
+  else if (report.lost_again != 0)
+    on_lost_again(now, in_flight);
   if (phase_ == Phase::recovery) recovery_window_ = prr_.on_ack(0, board_->in_flight(), false);
 }
 
@@ -160,10 +217,9 @@ void Connection::on_retransmission_timeout(Instant now) {
     return fail(StreamError::timed_out, false);
   if (backoffs_ < 31) ++backoffs_;
   if (told_mss_ != 0 && told_mss_ < path_mss_) {
-    ++shared_->counters.mss_lowered;
-    set_mss(told_mss_);  // RFC 5927 §7.2: the timeout confirms it
+    lower_mss(now, told_mss_);  // RFC 5927 §7.2: the timeout confirms it
   } else if (backoffs_ >= 2) {
-    suspect_black_hole();
+    suspect_black_hole(now);
   }
   told_mss_ = 0;
   const bool first = phase_ == Phase::open && backoffs_ == 1;
@@ -175,6 +231,7 @@ void Connection::on_retransmission_timeout(Instant now) {
     resent_ = false;
   }
   undo_possible_ = first;
+  frto_ = first && !timestamps_ ? Frto::first : Frto::off;
   send_cwr_ = ecn_;
   phase_ = Phase::loss;
   recover_ = board_->nxt();
@@ -183,17 +240,6 @@ void Connection::on_retransmission_timeout(Instant now) {
   force_ = true;
   rto_from_ = now;
   update_pace();
-}
-
-// RFC 4821 §7.7: full segments vanish, and no ICMP says why.
-void Connection::suspect_black_hole() {
-  // A segment doesn't have to be full to be too big.
-  const std::uint32_t largest = std::min<std::uint32_t>(path_mss_, board_->nxt() - board_->una());
-  for (const std::uint16_t step : kMssSteps) {
-    if (step >= largest) continue;
-    ++shared_->counters.mss_lowered;
-    return set_mss(step);
-  }
 }
 
 void Connection::update_pace() {

@@ -21,6 +21,7 @@ inline constexpr std::uint32_t kNoPage = ~0u;
 class PagePool {
  public:
   static constexpr std::size_t kPageSize = 4096;
+  static constexpr std::uint32_t kShareLeast = 4;
 
   explicit PagePool(std::uint32_t count) : count_(count) {
     memory_.reset(static_cast<std::byte*>(
@@ -32,6 +33,15 @@ class PagePool {
       free_.push_back(i - 1);
   }
 
+  // As take(), for an owner that holds so many: at most a quarter of what is left for everybody
+  // else (Choudhury and Hahne, "Dynamic queue length thresholds", 1998), so that whoever comes
+  // later finds some. A few pages anybody gets.
+  [[nodiscard]] std::uint32_t take_share(std::uint32_t held) {
+    return has_share(held) ? take() : kNoPage;
+  }
+  [[nodiscard]] bool has_share(std::uint32_t held) const {
+    return !free_.empty() && (held < kShareLeast || held < free_.size() / 4);
+  }
   // kNoPage: all are in use. Not initialised.
   [[nodiscard]] std::uint32_t take() {
     if (free_.empty()) return kNoPage;

@@ -67,7 +67,7 @@ DropReason Receiver::reserve(SeqNumber seq, std::uint32_t length) {
   for (std::uint32_t i = 0; i < count; ++i) {
     std::uint32_t& page = slot(SeqNumber((first + i) * kPage));
     if (page != kNoPage) continue;
-    page = pool.take();
+    page = pool.take_share(page_count_);
     if (page == kNoPage) {
       // What was taken stays in its slot: free_before and release_if_empty find it.
       return DropReason::no_page;

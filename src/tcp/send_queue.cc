@@ -85,6 +85,10 @@ void SendQueue::locate(Place& place, SeqNumber seq) const {
   }
 }
 
+bool SendQueue::has_page() const {
+  return shared_->send_pages.has_share(page_count_);
+}
+
 std::size_t SendQueue::room() const {
   const std::uint32_t most = shared_->limits().send_buffer;
   return queued() >= most ? 0 : most - queued();
@@ -98,7 +102,7 @@ std::byte* SendQueue::make_room(std::size_t bytes) {
     head.end = static_cast<std::uint16_t>(head.end + bytes);
     return shared_->send_pages.at(tail_) + last_offset_;
   }
-  const std::uint32_t page = shared_->take_send_page();
+  const std::uint32_t page = shared_->take_send_page(page_count_);
   if (page == kNoPage) {
     starved_ = true;
     return nullptr;
@@ -114,6 +118,7 @@ std::byte* SendQueue::make_room(std::size_t bytes) {
   else
     head_of(tail_).next = page;
   tail_ = page;
+  ++page_count_;
   last_offset_ = head.begin;
   return shared_->send_pages.at(page) + head.begin;
 }
@@ -244,6 +249,7 @@ void SendQueue::pop_head() {
     page.seq = head_seq_;
   } else {
     page.begin = page.end;
+    --page_count_;
     if (page.next == kNoPage) {
       head_ = {};
       tail_ = kNoPage;
@@ -353,7 +359,7 @@ bool SendQueue::on_content(std::uint64_t pin, const ContentRef& content, const s
 
 void SendQueue::validate() const {
   if (head_.page == kNoPage) {
-    ASSERT(tail_ == kNoPage && head_seq_ == end_);
+    ASSERT(tail_ == kNoPage && head_seq_ == end_ && page_count_ == 0);
     return;
   }
   ASSERT(at_or_before(head_seq_, una_) || head_seq_ == una_);
@@ -369,6 +375,10 @@ void SendQueue::validate() const {
     seq += entry.length;
   } while (advance(place));
   ASSERT(seq == end_);
+  std::uint32_t pages = 0;
+  for (std::uint32_t page = head_.page; page != kNoPage; page = head_of(page).next)
+    ++pages;
+  ASSERT(pages == page_count_);
   ASSERT(place.page == tail_ && place.offset == last_offset_);
 }
 

@@ -66,6 +66,8 @@ class SendQueue {
   [[nodiscard]] bool asks() const { return need_left_ != 0; }
   // append() found no page.
   [[nodiscard]] bool starved() const { return starved_; }
+  // Now there would be one for it.
+  [[nodiscard]] bool has_page() const;
   [[nodiscard]] bool idle() const { return head_.page == kNoPage; }
   void validate() const;
 
@@ -130,6 +132,7 @@ class SendQueue {
   Place again_;
   Place shed_at_;
   Place need_at_;
+  std::uint16_t page_count_ = 0;
   std::uint8_t need_left_ = 0;
   bool shedding_ = false;
   bool blocked_ = false;

@@ -65,9 +65,9 @@ Opening Shared::opening(Instant now, const Flow& flow, std::uint16_t path_mss) c
   return out;
 }
 
-std::uint32_t Shared::take_send_page() {
+std::uint32_t Shared::take_send_page(std::uint32_t held) {
   send_pages.reclaim_one(SendQueue::page_idle);
-  const std::uint32_t page = send_pages.take();
+  const std::uint32_t page = send_pages.take_share(held);
   if (page == kNoPage) ++counters.page_shortages;
   return page;
 }

@@ -40,10 +40,12 @@ struct Counters {
   std::uint64_t retransmission_timeouts = 0;
   std::uint64_t tail_loss_probes = 0;
   std::uint64_t recoveries = 0;
-  std::uint64_t undone = 0;  // recoveries and timeouts that proved spurious
+  std::uint64_t lost_again = 0;  // recoveries that began anew for a lost retransmission
+  std::uint64_t undone = 0;      // recoveries and timeouts that proved spurious
   std::uint64_t window_probes = 0;
   std::uint64_t keepalives = 0;
   std::uint64_t mss_lowered = 0;  // by ICMP or for a black hole
+  std::uint64_t mss_raised = 0;   // again
   std::uint64_t ecn_reductions = 0;
   std::uint64_t dsacks_in = 0;
   std::uint64_t nonsense_sacks = 0;
@@ -79,8 +81,8 @@ class Shared {
   [[nodiscard]] std::uint64_t hash(const Flow& flow) const;
   [[nodiscard]] const SipKey& secret() const { return secret_; }
 
-  // A page of a send queue; kNoPage: none.
-  [[nodiscard]] std::uint32_t take_send_page();
+  // A page of a send queue that has `held`; kNoPage: none for it.
+  [[nodiscard]] std::uint32_t take_send_page(std::uint32_t held);
 
   DropReason drop(DropReason reason) {
     ++counters.dropped[static_cast<std::size_t>(reason)];

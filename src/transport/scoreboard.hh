@@ -51,7 +51,7 @@ struct AckReport {
   std::uint32_t sacked = 0;      // bytes newly SACKed
   std::uint32_t unsacked = 0;    // bytes acked now that had been SACKed before
   std::uint32_t lost = 0;        // bytes newly marked lost, originals and retransmissions
-  std::uint32_t lost_again = 0;  // of them retransmissions: congestion goes on (RFC 9438 §4.6)
+  std::uint32_t lost_again = 0;  // of them retransmissions: congestion goes on (RFC 5681 §4.3)
   // Bytes newly delivered that were never sent again (F-RTO, RFC 5682 §2.1: the timeout was
   // spurious if they had been sent before it).
   std::uint32_t original = 0;
@@ -95,8 +95,8 @@ class Scoreboard {
   // now.
   AckReport on_ack(Instant now, SeqNumber ack, std::span<const wire::SackBlock> sacks,
                    const RttEstimator& rtt, bool in_recovery, Instant echoed = Instant::never());
-  // The RACK timer: marks what is lost by now. Returns bytes newly lost.
-  std::uint32_t on_reorder_timeout(Instant now, const RttEstimator& rtt);
+  // The RACK timer: marks what is lost by now; `lost` and `lost_again` of the report say it.
+  AckReport on_reorder_timeout(Instant now, const RttEstimator& rtt);
   // When the RACK timer is due; never(): not armed.
   [[nodiscard]] Instant reorder_deadline() const { return deadline_; }
   // RTO: the first record and whatever was last sent an RTT and the reordering window ago are lost

@@ -145,10 +145,10 @@ void Scoreboard::mark_lost(Page& page, std::uint64_t mask) {
   page.lost |= mask;
 }
 
-std::uint32_t Scoreboard::on_reorder_timeout(Instant now, const RttEstimator& rtt) {
+AckReport Scoreboard::on_reorder_timeout(Instant now, const RttEstimator& rtt) {
   AckReport report;
   detect_losses(now, rtt, report);
-  return report.lost;
+  return report;
 }
 
 void Scoreboard::on_timeout(Instant now, const RttEstimator& rtt, bool reneged) {

@@ -232,7 +232,7 @@ void Cubic::avoid_congestion(const AckSample& sample, std::uint32_t acked) {
 }
 
 // What loss, ECN and timeouts have in common. The threshold is from what was used.
-void Cubic::reduce(Instant now, std::uint32_t in_flight) {
+void Cubic::reduce(Instant now, std::uint32_t in_flight, Congestion why) {
   saved_ = curve_;
   can_undo_ = true;
   const bool validated = pipe_ack() >= curve_.window / 2;
@@ -242,8 +242,12 @@ void Cubic::reduce(Instant now, std::uint32_t in_flight) {
   curve_.most =
       used < curve_.most ? static_cast<std::uint32_t>(std::uint64_t{used} * 17 / 20) : used;
   curve_.prior = used;
-  curve_.ssthresh = std::max(reduced(used), 2u * mss_);
-  curve_.window = reduced(used);
+  // RFC 8511 §3: a mark comes from a short queue, which a smaller step leaves full.
+  const std::uint32_t left = why == Congestion::ecn
+                                 ? static_cast<std::uint32_t>(std::uint64_t{used} * 17 / 20)
+                                 : reduced(used);
+  curve_.ssthresh = std::max(left, 2u * mss_);
+  curve_.window = left;
   curve_.began = Instant::never();
   quiet_since_ = Instant::never();
   flat_start_ = false;
@@ -257,12 +261,12 @@ void Cubic::reduce(Instant now, std::uint32_t in_flight) {
 }
 
 void Cubic::on_congestion(Instant now, std::uint32_t in_flight, Congestion why) {
-  reduce(now, in_flight);
+  reduce(now, in_flight, why);
   curve_.window = std::max(curve_.window, why == Congestion::loss ? 2u * mss_ : 1u * mss_);
 }
 
 void Cubic::on_timeout(Instant now, std::uint32_t in_flight, bool first) {
-  if (first) reduce(now, in_flight);
+  if (first) reduce(now, in_flight, Congestion::loss);
   // RFC 5681 §3.1: the loss window.
   curve_.window = mss_;
   curve_.began = Instant::never();

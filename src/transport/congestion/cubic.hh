@@ -6,9 +6,9 @@
 // (4 to 16 ms) leads to conservative slow start, a quarter as fast, which ends the slow start after
 // five rounds if the delay stays. Congestion avoidance follows W_cubic(t) = 0.4 (t - K)^3 + W_max
 // (segments, seconds), or Reno's line where that is faster. A congestion takes the window to 0.7 of
-// it. A window that isn't used doesn't grow; when less than half of it was used, a congestion is
-// answered from what was (max(pipeACK, in flight), RFC 7661 §4.4.1), and after five minutes it is
-// halved (§4.4.2).
+// it, an ECN mark to 0.85 (RFC 8511). A window that isn't used doesn't grow; when less than half of
+// it was used, a congestion is answered from what was (max(pipeACK, in flight), RFC 7661 §4.4.1),
+// and after five minutes it is halved (§4.4.2).
 //
 // Windows are bytes. Integer arithmetic only: times in 2^-12 s, an error below 0.1 % of the cube
 // wherever that is above a segment. Owner: one connection. The recovery state machine (open,
@@ -94,7 +94,7 @@ class Cubic {
   void avoid_congestion(const AckSample& sample, std::uint32_t acked);
   void begin_epoch(Instant now);
   [[nodiscard]] std::uint32_t cube(Duration since) const;
-  void reduce(Instant now, std::uint32_t in_flight);
+  void reduce(Instant now, std::uint32_t in_flight, Congestion why);
 
   Curve curve_;
   std::uint64_t cubic_credit_ = 0;

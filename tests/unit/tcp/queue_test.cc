@@ -104,6 +104,56 @@ TEST(TcpReceiver, HolesAreBounded) {
   r.validate();
 }
 
+// Peers that send holes leave pages to others, however many they are.
+TEST(TcpReceiver, HolesOfOneLeavePagesToOthers) {
+  Limits limits = small_limits();
+  limits.receive_pages = 120;
+  Shared shared(limits, kSecret);
+  const auto bytes = pattern(1);
+  std::vector<std::unique_ptr<Receiver>> greedy;
+  for (int i = 0; i < 5; ++i) {
+    greedy.push_back(std::make_unique<Receiver>(shared));
+    Receiver& r = *greedy.back();
+    r.start(SeqNumber());
+    for (std::uint32_t page = 1; page < 200; ++page)
+      static_cast<void>(r.on_payload(SeqNumber(page * 4096), bytes, true));
+    r.validate();
+  }
+  EXPECT_GE(shared.receive_pages.free_count(), 30u);
+  EXPECT_GT(shared.counters.page_shortages, 0u);
+  greedy.resize(1);
+  // One alone has a fifth, and the two pages that list them.
+  EXPECT_LE(shared.receive_pages.free_count(), 96u);
+  EXPECT_GE(shared.receive_pages.free_count(), 90u);
+  Receiver late(shared);
+  late.start(SeqNumber());
+  for (std::uint32_t page = 1; page < 15; ++page)
+    EXPECT_EQ(late.on_payload(SeqNumber(page * 4096), bytes, true).drop, DropReason::none);
+}
+
+TEST(TcpSendQueue, OneLeavesPagesToOthers) {
+  Limits limits = small_limits();
+  limits.send_pages = 100;
+  Shared shared(limits, kSecret);
+  const auto bytes = pattern(600'000);
+  SendQueue greedy(shared);
+  SendQueue late(shared);
+  greedy.start(SeqNumber(1));
+  late.start(SeqNumber(1));
+  const SendPart all = small(bytes.data(), bytes.size());
+  EXPECT_LT(greedy.append(std::span(&all, 1)), bytes.size());
+  EXPECT_TRUE(greedy.starved());
+  EXPECT_EQ(shared.send_pages.free_count(), 80u);
+  const SendPart some = small(bytes.data(), 60'000);
+  EXPECT_EQ(late.append(std::span(&some, 1)), 60'000u);
+  greedy.validate();
+  std::uint64_t pin = 0;
+  greedy.acknowledge(greedy.end());
+  EXPECT_FALSE(greedy.poll_released(pin));
+  greedy.validate();
+  EXPECT_EQ(shared.send_pages.free_count(), 85u);  // `late` has fifteen
+}
+
 TEST(TcpReceiver, WithoutPagesWhatIsInOrderStillPasses) {
   Limits limits = small_limits();
   limits.receive_pages = 1;
@@ -247,7 +297,7 @@ TEST(TcpSendQueue, AgreesWithAVector) {
     EXPECT_TRUE(m.held.empty()) << m.held.size();
     // Pages that a device was reading come back as others are taken.
     for (std::uint32_t n = m.shared.send_pages.limbo_count(); n > 0; --n)
-      m.shared.send_pages.give_back(m.shared.take_send_page());
+      m.shared.send_pages.give_back(m.shared.take_send_page(0));
     EXPECT_EQ(m.shared.send_pages.free_count(), m.shared.send_pages.count());
   }
 }

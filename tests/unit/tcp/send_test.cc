@@ -155,6 +155,138 @@ TEST(TcpSend, ThirdDuplicateAckWithoutSack) {
   EXPECT_EQ(t.c().in_flight(), 0u);
 }
 
+// RFC 5681 §5: of duplicate ACKs no more count than segments were under way.
+TEST(TcpSend, SpoofedDuplicateAcksGainNothing) {
+  Sender t(false);
+  t.send(200'000);
+  t.now = t.now + ms(100);
+  std::size_t sent = 0;
+  for (int i = 0; i < 200; ++i) {
+    t.ack(0);
+    sent += t.payload();
+  }
+  // The first again, and PRR's seven tenths of ten.
+  EXPECT_GE(sent, 4 * 1460u);
+  EXPECT_LE(sent, 9 * 1460u);
+}
+
+// RFC 5681 §4.3: a retransmission that is lost is a congestion of its own, once a round trip.
+TEST(TcpSend, LostRetransmissionLowersTheWindowAgain) {
+  Sender t;
+  t.send(200'000);
+  const std::uint32_t began = t.c().congestion_window();
+  t.now = t.now + ms(100);
+  t.ack(0, {{1460, 14600}});
+  EXPECT_EQ(t.end.shared.counters.recoveries, 1u);
+  const std::uint32_t once = t.c().congestion_window();
+  EXPECT_LT(once, began);
+  const int upto = static_cast<int>(14600 + t.payload() - 1460);
+  ASSERT_GT(upto, 14600 + 1460);
+  // What went with the retransmission came; it didn't.
+  t.now = t.now + ms(100);
+  t.ack(0, {{1460, 14600 + 1460}});
+  EXPECT_EQ(t.end.shared.counters.lost_again, 1u);
+  const std::uint32_t twice = t.c().congestion_window();
+  EXPECT_EQ(twice, std::max(once * 7 / 10, 2u * 1460));
+  ASSERT_FALSE(t.sent.empty());
+  EXPECT_EQ(t.sent[0].seq, t.iss + 1);
+  t.ack(0, {{1460, upto}});
+  EXPECT_EQ(t.c().congestion_window(), twice);
+}
+
+// RFC 8985 §7.4.2: only a DSACK of the probe says that it wasn't needed.
+TEST(TcpSend, OtherDuplicatesSayNothingOfTheProbe) {
+  for (const bool of_probe : {false, true}) {
+    Sender t;
+    t.send(3 * 1460);
+    t.advance();
+    ASSERT_EQ(t.end.shared.counters.tail_loss_probes, 1u);
+    t.now = t.now + ms(100);
+    const std::uint32_t before = t.c().congestion_window();
+    t.ack(3 * 1460, {of_probe ? std::pair{2 * 1460, 3 * 1460} : std::pair{0, 1460}});
+    t.send(1460);
+    t.now = t.now + ms(100);
+    t.ack(4 * 1460);
+    EXPECT_EQ(t.c().congestion_window() < before, !of_probe);
+  }
+}
+
+// Timestamps or not, DSACKs for all that went again prove it, too (RFC 3708).
+TEST(TcpSend, TimeoutThatDuplicatesProveWrongIsUndone) {
+  Sender t;
+  t.send(5 * 1460);
+  const std::uint32_t window = t.c().congestion_window();
+  while (t.end.shared.counters.retransmission_timeouts == 0)
+    t.advance();
+  // The tail-loss probe and the first again.
+  EXPECT_LT(t.c().congestion_window(), window);
+  t.now = t.now + ms(1);
+  t.ack(5 * 1460, {{0, 1460}});
+  EXPECT_EQ(t.end.shared.counters.undone, 1u);
+  EXPECT_GE(t.c().congestion_window(), window);
+}
+
+// RFC 5682: without timestamps the second ACK after a timeout tells, if it is for what went once.
+TEST(TcpSend, TimeoutThatAcksProveWrongIsUndone) {
+  for (const bool sack : {true, false}) {
+    Sender t(sack);
+    t.send(200'000);
+    const std::uint32_t window = t.c().congestion_window();
+    while (t.end.shared.counters.retransmission_timeouts == 0)
+      t.advance();
+    ASSERT_EQ(t.sent.size(), 1u);
+    EXPECT_EQ(t.sent[0].seq, t.iss + 1);
+    const std::uint64_t again = t.end.shared.counters.bytes_again;
+    t.now = t.now + ms(1);
+    t.ack(1460);
+    ASSERT_EQ(t.sent.size(), 2u);
+    EXPECT_GE(t.sent[0].seq - t.iss, 14'600u);
+    t.ack(2920);
+    EXPECT_EQ(t.end.shared.counters.undone, 1u);
+    EXPECT_GE(t.c().congestion_window(), window);
+    EXPECT_EQ(t.end.shared.counters.bytes_again, again);
+  }
+}
+
+TEST(TcpSend, TimeoutThatWasRightIsRecoveredFrom) {
+  Sender t;
+  t.send(200'000);
+  while (t.end.shared.counters.retransmission_timeouts == 0)
+    t.advance();
+  t.now = t.now + ms(100);
+  t.ack(1460);
+  ASSERT_EQ(t.sent.size(), 2u);
+  const int fresh = static_cast<int>(t.sent[0].seq - t.iss - 1);
+  ASSERT_GE(fresh, 14'600);
+  t.now = t.now + ms(100);
+  t.ack(1460, {{fresh, fresh + 2920}});
+  EXPECT_EQ(t.end.shared.counters.undone, 0u);
+  ASSERT_FALSE(t.sent.empty());
+  EXPECT_EQ(t.sent[0].seq, t.iss + 1 + 1460);
+}
+
+// RFC 4015 §6: who says each time that nothing was lost isn't believed for long.
+TEST(TcpSend, UndoingIsRationed) {
+  Sender t(true, true);
+  std::uint32_t at = 0;
+  for (int i = 0; i < 4; ++i) {
+    t.send(3 * 1448);
+    at += 3 * 1448;
+    t.now = t.now + ms(100);
+    // The first of them seems lost, and then not.
+    t.ack(at - 3 * 1448, {{static_cast<int>(at - 2 * 1448), static_cast<int>(at)}});
+    t.wait(ms(30));
+    t.now = t.now + ms(70);
+    t.ts += 100;
+    wire::TcpSegment s = t.segment(kAck, at);
+    s.options.ts_echo = 1;
+    t.give(s);
+    ASSERT_EQ(t.c().in_flight(), 0u) << i;
+  }
+  EXPECT_EQ(t.end.shared.counters.recoveries, 4u);
+  EXPECT_EQ(t.end.shared.counters.undone, 2u);
+}
+
 TEST(TcpSend, TimeoutThatTimestampsProveWrongIsUndone) {
   Sender t(true, true);
   t.send(5 * 1448);
@@ -378,6 +510,65 @@ TEST(TcpSend, BlackHoleLowersTheSegmentSize) {
 }
 
 // A segment needn't be full to be too big for the path.
+// RFC 1191 §6.3, RFC 4821: after ten minutes one segment of the old size goes.
+TEST(TcpSend, OldSegmentSizeIsTriedAgain) {
+  for (const bool gets_through : {true, false}) {
+    Sender t;
+    t.send(1460);
+    while (t.end.shared.counters.retransmission_timeouts < 2)
+      t.advance();
+    const std::uint16_t low = t.c().segment_size();
+    ASSERT_LT(low, 1460);
+    t.ack(1460);
+    std::uint32_t at = 1460;
+    std::uint32_t nxt = 1460;
+    std::uint32_t large = 0;
+    const auto look = [&] {
+      for (const SegmentOut& s : t.sent) {
+        if (s.payload_length == 1460) large = s.seq - t.iss - 1;
+        EXPECT_TRUE(s.payload_length <= low || s.payload_length == 1460);
+        nxt = std::max(nxt, s.seq - t.iss - 1 + s.payload_length);
+      }
+    };
+    const auto round = [&] {
+      large = 0;
+      t.send(10'000);
+      look();
+      at += 10'000;
+      t.now = t.now + ms(100);
+      return large;
+    };
+    // The window grows from that of the timeout.
+    for (int i = 0; i < 6; ++i) {
+      EXPECT_EQ(round(), 0u);
+      while (t.c().in_flight() != 0) {
+        t.ack(nxt);
+        look();
+      }
+      ASSERT_EQ(t.c().in_flight(), 0u);
+    }
+    t.now = t.now + Duration::seconds(600);
+    ASSERT_NE(round(), 0u);
+    if (gets_through) {
+      t.ack(at);
+      EXPECT_EQ(t.c().segment_size(), 1460);
+      EXPECT_EQ(t.end.shared.counters.mss_raised, 1u);
+      EXPECT_EQ(t.end.shared.counters.recoveries, 0u);
+      continue;
+    }
+    const int hole = static_cast<int>(large);
+    t.ack(large, {{hole + 1460, static_cast<int>(at)}});
+    t.wait(ms(60));
+    t.now = t.now + ms(40);
+    t.ack(at);
+    EXPECT_EQ(t.c().segment_size(), low);
+    EXPECT_EQ(t.end.shared.counters.mss_raised, 0u);
+    EXPECT_EQ(t.c().in_flight(), 0u);
+    // Not for another ten minutes.
+    EXPECT_EQ(round(), 0u);
+  }
+}
+
 TEST(TcpSend, BlackHoleSwallowsLessThanAFullSegment) {
   Sender t;
   t.send(900);
@@ -496,11 +687,27 @@ TEST(TcpSend, NoPageMeansNoRoomUntilThereIsOne) {
 }
 
 // The pages that are missing are another connection's: nothing comes in here when they are free.
+// Pages that are there, but for others, make nobody writable.
+TEST(TcpSend, ShareThatIsUsedUpIsNoRoom) {
+  Limits limits = Sender::limits_of();
+  limits.send_pages = 40;
+  Sender t(true, false, false, limits);
+  const std::size_t taken = t.send(100'000);
+  EXPECT_LT(taken, 40'000u);
+  EXPECT_GE(t.end.shared.send_pages.free_count(), 30u);
+  t.end.events();
+  EXPECT_EQ(t.end.log, "");
+  t.now = t.now + ms(100);
+  t.ack(14'600);
+  t.end.events();
+  EXPECT_EQ(t.end.log, "W");
+}
+
 TEST(TcpSend, NoPageOfOthersIsLookedForAgain) {
   Limits limits = Sender::limits_of();
   limits.send_pages = 2;
   Sender t(true, false, false, limits);
-  const std::uint32_t theirs[] = {t.end.shared.take_send_page(), t.end.shared.take_send_page()};
+  const std::uint32_t theirs[] = {t.end.shared.take_send_page(0), t.end.shared.take_send_page(0)};
   EXPECT_EQ(t.send(100), 0u);
   for (int i = 0; i < 5; ++i) {
     ASSERT_LE(t.c().next_timeout(), t.now + Duration::seconds(1));

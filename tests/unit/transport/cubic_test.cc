@@ -93,6 +93,15 @@ TEST(Cubic, SlowStartDoublesEachRoundTrip) {
   }
 }
 
+// RFC 8511 §3.
+TEST(Cubic, AMarkTakesThreeTwentieths) {
+  Flow flow = lost_at(1'000, ms(50));
+  const std::uint32_t before = flow.cubic.window();
+  flow.cubic.on_congestion(flow.now, before, Congestion::ecn);
+  EXPECT_EQ(flow.cubic.window(), before * 17 / 20);
+  EXPECT_EQ(flow.cubic.slow_start_threshold(), flow.cubic.window());
+}
+
 // RFC 9438 §4.6.
 TEST(Cubic, ACongestionTakesThreeTenths) {
   Flow flow = lost_at(1'000, ms(50));
@@ -106,8 +115,9 @@ TEST(Cubic, AFloorOfTwoSegmentsOrOneWithEcn) {
   flow.lose();
   EXPECT_EQ(flow.cubic.window(), 2u * kMss);
   flow.cubic.on_congestion(flow.now, 2 * kMss, Congestion::ecn);
-  EXPECT_EQ(flow.cubic.window(), 2u * kMss * 7 / 10);
-  flow.cubic.on_congestion(flow.now, 1 * kMss, Congestion::ecn);
+  EXPECT_EQ(flow.cubic.window(), 2u * kMss * 17 / 20);
+  for (int i = 0; i < 4; ++i)
+    flow.cubic.on_congestion(flow.now, 1 * kMss, Congestion::ecn);
   EXPECT_EQ(flow.cubic.window(), 1u * kMss);
   EXPECT_EQ(flow.cubic.slow_start_threshold(), 2u * kMss);
 }

@@ -123,7 +123,7 @@ class World {
 
   void timers() {
     if (board_.reorder_deadline() <= now()) {
-      EXPECT_EQ(board_.on_reorder_timeout(now(), rtt_), model_.on_reorder_timeout(now_, rtt_));
+      EXPECT_EQ(board_.on_reorder_timeout(now(), rtt_).lost, model_.on_reorder_timeout(now_, rtt_));
     } else if (!model_.empty() && now_ - model_.oldest_sent() > 60'000'000) {
       const bool reneged = model_.reneged() || chance(50);
       board_.on_timeout(now(), rtt_, reneged);

@@ -176,8 +176,8 @@ TEST(Rack, TheTimerFindsWhatTheWindowSpared) {
   b.ack(100, 1'000);
   b.ack(120, 1'000, {{2'000, 3'000}});
   ASSERT_EQ(b.board.reorder_deadline(), Board::when(10 + 100 + 25));
-  EXPECT_EQ(b.board.on_reorder_timeout(Board::when(134), b.rtt), 0u);
-  EXPECT_EQ(b.board.on_reorder_timeout(Board::when(135), b.rtt), 1'000u);
+  EXPECT_EQ(b.board.on_reorder_timeout(Board::when(134), b.rtt).lost, 0u);
+  EXPECT_EQ(b.board.on_reorder_timeout(Board::when(135), b.rtt).lost, 1'000u);
   EXPECT_EQ(b.board.reorder_deadline(), Instant::never());
 }
 
