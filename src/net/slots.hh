@@ -32,12 +32,15 @@ struct Slot : Hook<OutputTag>, Hook<EventTag>, FineTimer {
   bool used = false;
   bool orphan = false;
   bool announced = false;  // the application knows the handle
-  bool shed = false;       // it let go of its payload and was given none since
+  bool keeps = false;      // in the list of those that memory can be taken from (stall_list.hh)
   bool waiting = false;    // its Output hook is in the list of its neighbour
   // Overrides what the connection says in `closed`.
   StreamError failure = StreamError::none;
   NeighbourId neighbour = kNoNeighbour;
   std::uint32_t next_free = 0;
+  std::uint32_t stall_before = 0;
+  std::uint32_t stall_next = 0;
+  std::uint32_t stall_tick = 0;
   HeaderTemplate header;
   alignas(tcp::Connection) std::byte connection[sizeof(tcp::Connection)];
 
@@ -98,7 +101,7 @@ class Slots {
     Slot& slot = slots_[free_];
     free_ = slot.next_free;
     slot.used = true;
-    slot.orphan = slot.announced = slot.waiting = slot.shed = false;
+    slot.orphan = slot.announced = slot.waiting = slot.keeps = false;
     slot.failure = StreamError::none;
     slot.neighbour = kNoNeighbour;
     new (slot.connection) tcp::Connection(shared);
@@ -107,7 +110,7 @@ class Slots {
   }
   // It is in no list, and its timer isn't armed.
   void give_back(Slot& slot) {
-    DCHECK(!slot.armed() && !slot.in_output_list() && !slot.in_event_list());
+    DCHECK(!slot.armed() && !slot.in_output_list() && !slot.in_event_list() && !slot.keeps);
     slot.tcp().~Connection();
     slot.used = false;
     if (++slot.generation == 0) slot.generation = 1;

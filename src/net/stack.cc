@@ -33,6 +33,7 @@ Stack::Impl::Impl(NicPort& p, const StackOptions& o, Instant at)
       time_wait(shared),
       icmp_budget(o.icmp_answers, o.secret[1]),
       slots(o.connections_max),
+      stalls(slots),
       flows(o.connections_max),
       wheel(at),
       neighbours(at, o.neighbours_max, o.secret),
@@ -90,6 +91,7 @@ bool Stack::Impl::add_flow(Slot& slot, const tcp::Flow& flow, const Route& route
 
 void Stack::Impl::destroy(Slot& slot) {
   wheel.disarm(slot);
+  stalls.on_gone(slot);
   if (slot.in_output_list()) (slot.waiting ? waiting[slot.neighbour] : active).remove(&slot);
   if (slot.in_event_list()) speaking.remove(&slot);
   if (slot.neighbour != kNoNeighbour) {
@@ -183,6 +185,7 @@ void Stack::Impl::validate() const {
   flows.validate();
   neighbours.validate();
   listener.validate();
+  stalls.validate();
   time_wait.validate();
 }
 
@@ -200,7 +203,7 @@ SendResult Stack::try_send(StreamHandle stream, std::span<const SendPart> parts)
   if (slot == nullptr || slot->failure != StreamError::none) return {};
   const SendResult result{slot->tcp().try_send(impl_->now, parts), false};
   if (result.accepted != 0) {
-    slot->shed = false;
+    impl_->stalls.on_kept(impl_->now, *slot);
     impl_->activate(*slot);
   }
   impl_->arm(*slot);
@@ -237,18 +240,9 @@ void Stack::close(StreamHandle stream, bool graceful) {
 
 bool Stack::shed_longest_stalled(Instant now) {
   impl_->now = now;
-  Slot* longest = nullptr;
-  Duration most{};
-  for (Slot& slot : impl_->slots) {
-    if (!slot.used || slot.shed) continue;
-    const Duration stalled = slot.tcp().stalled_for(now);
-    if (stalled <= most) continue;
-    longest = &slot;
-    most = stalled;
-  }
+  Slot* const longest = impl_->stalls.take(now);
   if (longest == nullptr) return false;
   longest->tcp().shed();
-  longest->shed = true;
   impl_->want_events(*longest);
   impl_->after_input(*longest);
   return true;
@@ -259,7 +253,7 @@ bool Stack::on_content(StreamHandle stream, std::uint64_t pin, const ContentRef&
   Slot* slot = impl_->slots.find(stream);
   if (slot == nullptr || slot->neighbour == kNoNeighbour) return false;
   const bool kept = slot->tcp().on_content(impl_->now, pin, content, data);
-  slot->shed = slot->shed && !kept;
+  if (kept) impl_->stalls.on_kept(impl_->now, *slot);
   impl_->want_events(*slot);
   impl_->after_input(*slot);
   return kept;

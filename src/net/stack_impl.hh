@@ -15,6 +15,7 @@
 #include "net/neighbours.hh"
 #include "net/slots.hh"
 #include "net/stack.hh"
+#include "net/stall_list.hh"
 #include "net/tx_queue.hh"
 #include "tcp/challenge.hh"
 #include "tcp/listener.hh"
@@ -95,6 +96,7 @@ struct Stack::Impl {
   void arm(Slot& slot);
   // Whether there is anything to send is found out by asking: it may be an ACK.
   void after_input(Slot& slot) {
+    stalls.on_progress(slot);
     activate(slot);
     arm(slot);
   }
@@ -153,6 +155,7 @@ struct Stack::Impl {
   tcp::TimeWaitTable time_wait;
   tcp::Budget icmp_budget;
   Slots slots;
+  StallList stalls;
   FlowTable flows;
   std::uint32_t flows_version = 0;  // moves on when the table changes
   Wheel wheel;

@@ -82,6 +82,7 @@ void Stack::Impl::transmit_turn(Slot& slot) {
   burst->clear();
   burst->begin_turn(std::min(turn_segments, tx.room()));
   connection.poll_transmit(now, *burst);
+  stalls.on_progress(slot);
   for (std::size_t i = 0; i < burst->size(); ++i) {
     if (answer == Neighbours::Answer::failed) {
       drop(DropReason::no_neighbour);

@@ -228,6 +228,26 @@ TEST_P(StackTest, WhatWasShedIsAskedForAgain) {
   EXPECT_EQ(world_.b().last().received, copy);
 }
 
+TEST_P(StackTest, TheLongestStalledIsShedFirst) {
+  const StreamHandle streams[] = {open(), open(), open()};
+  const Bytes memory = pattern(16'384, 8);
+  world_.nic(0).filter = [](const Bytes&) { return false; };
+  const std::uint64_t order[] = {1, 2, 0};
+  for (const std::uint64_t i : order) {
+    const SendPart part{
+        memory.data(), 16'384, SendPart::Kind::slab, 10 + i, {TorrentSlot(1), 16'384, 0}};
+    ASSERT_EQ(world_.a().stack->try_send(streams[i], std::span(&part, 1)).accepted, 16'384U);
+    world_.pass(Duration::milliseconds(300));
+  }
+  for (const std::uint64_t i : order) {
+    world_.a().released.clear();
+    EXPECT_TRUE(world_.a().stack->shed_longest_stalled(world_.now));
+    ASSERT_TRUE(world_.run(Duration::seconds(1), [&] { return !world_.a().released.empty(); }));
+    EXPECT_EQ(world_.a().released, std::vector<std::uint64_t>{10 + i});
+  }
+  EXPECT_FALSE(world_.a().stack->shed_longest_stalled(world_.now));
+}
+
 TEST_P(StackTest, ContentThatIsLostEndsTheStream) {
   const StreamHandle client = open();
   world_.nic(0).filter = [](const Bytes&) { return false; };
