@@ -267,6 +267,10 @@ bool SimLink::route(int from, Bytes& frame) {
   std::memcpy(frame.data() + 6, router_.macs[1 - from].bytes.data(), 6);
   const Packet p = parse_packet(frame);
   if (p.version == 0 || p.hop_limit < 2) return false;
+  if (!hosts_[from].is_unspecified() && p.destination != hosts_[from]) {
+    ++paths_[from].counters.elsewhere;
+    return false;
+  }
   if (p.version == 6) {
     frame[kEthernetSize + 7] = std::byte(p.hop_limit - 1);
     return true;

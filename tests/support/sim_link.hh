@@ -127,7 +127,7 @@ class SimLink {
   struct Counters {
     std::uint64_t frames = 0;
     std::uint64_t lost = 0, queue_drops = 0, too_big = 0, corrupted = 0, duplicated = 0,
-                  reordered = 0, thinned = 0, marked = 0, ring_drops = 0;
+                  reordered = 0, thinned = 0, marked = 0, ring_drops = 0, elsewhere = 0;
   };
 
   SimLink(std::uint64_t seed, const NicOptions& a, const NicOptions& b, const PathOptions& a_to_b,
@@ -146,6 +146,11 @@ class SimLink {
   void set_path(int from, const PathOptions& options);
   [[nodiscard]] const PathOptions& path(int from) const { return paths_[from].options; }
   void set_router(const RouterOptions& router) { router_ = router, routed_ = true; }
+  // Only what goes to that address is carried to side 1 - `from`; all else leaves the router by
+  // another way, and is gone.
+  void forward_only_to(int from, const IpAddress& host) { hosts_[from] = host; }
+  // A frame from a third station comes to the ring of `side` now.
+  void inject(int side, Bytes frame) { arrive(side, std::move(frame), true); }
   void add_tap(LinkTap& tap) { taps_.push_back(&tap); }
   [[nodiscard]] const Counters& counters(int from) const { return paths_[from].counters; }
   // The first thing that a user of the devices did wrong; empty: nothing.
@@ -201,6 +206,7 @@ class SimLink {
   std::vector<LinkTap*> taps_;
   std::string complaint_;
   RouterOptions router_;
+  IpAddress hosts_[2];
   bool routed_ = false;
 };
 
