@@ -25,6 +25,7 @@ sys.path.insert(0, os.path.join(TOP, "tests", "interop"))
 
 import clients  # noqa: E402
 import fuse_disk  # noqa: E402
+import stalled  # noqa: E402
 import support  # noqa: E402
 from support import Deadline, Failure, Process, free_port  # noqa: E402
 
@@ -88,11 +89,14 @@ class Case:
 class Seed:
     """penstock seed, with a cache far smaller than the data. Root has no way around permissions."""
 
-    def __init__(self, case, torrents, io="direct"):
-        self.address = f"127.0.0.1:{free_port()}"
+    def __init__(self, case, torrents, io="direct", wire=None):
+        port = free_port()
+        self.address = f"{wire.seed if wire else '127.0.0.1'}:{port}"
         self.output = os.path.join(case.folder, "seed.json")
-        command = [case.program, "seed", *torrents, "--listen", self.address, "--json"]
-        command += ["--state", case.folder, "--cache", "4MiB", "--io", io, "--max-peers", "64"]
+        listen = f":{port}" if wire else self.address
+        command = [case.program, "seed", *torrents, "--listen", listen, "--json"]
+        command += ["--state", case.folder, "--cache", "4MiB", "--io", io]
+        command += ["--max-peers", "128" if wire else "64", *(wire.arguments() if wire else [])]
         if os.geteuid() == 0:
             command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
         with open(self.output, "wb") as out:
@@ -113,6 +117,11 @@ class Seed:
     def lost(self):
         status = self.last("status")
         return status["pieces_lost"] if status else 0
+
+    def memory(self):
+        """Resident, bytes."""
+        status = read(f"/proc/{self.process.pid}/status").decode()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
 
     def log(self):
         return read(self.process.log).decode(errors="replace")
@@ -365,7 +374,77 @@ def run_hang(case, disk, mount, free, stuck):
     return f"{held} requests hung, meanwhile p99 of the others was {latency * 1e3:.1f} ms"
 
 
-CASES = {"files": case_files, "lazy": case_lazy, "hang": case_hang}
+def case_stalled(case, driver):
+    """Own TCP: a hundred peers take nothing of what they asked for. Others aren't slowed, memory
+    stays bounded; then they take it, or learn that it is lost.
+    """
+    why = stalled.lacking() if os.environ.get(INSIDE) else "no network namespace"
+    if why:
+        raise Skip(f"no TAP interface: {why}")
+    torrents = {}
+    for name in "kept", "lost", "free":
+        data = some_bytes(f"stalled {name}", 12 * MIB)
+        torrents[name] = stalled.Torrent(case.make(name, {"a": data}), case.program, PIECE, data)
+    wire = stalled.Wire(1 + list(DRIVERS).index(driver))
+    try:
+        return run_stalled(case, wire, torrents)
+    finally:
+        wire.close()
+
+
+def run_stalled(case, wire, torrents):
+    case.start([torrent.path for torrent in torrents.values()], wire=wire)
+    seed = case.seed
+    rate = 12
+
+    def others():
+        final = Leech(case, torrents["free"].path, 6, rate=f"{rate}MiB/s").expect_undisturbed()
+        return final["pieces_good"]
+
+    alone = others()
+    address, port = seed.address.split(":")
+    vanishing, lost = 40, 20
+    peers = []
+    for i in range(100):
+        source = wire.others[i] if i < vanishing else f"{wire.network}.1"
+        torrent = torrents["lost" if i >= 100 - lost else "kept"]
+        peers.append(stalled.Peer(source, (address, int(port)), torrent, i * 31))
+    for peer in peers:
+        peer.ask()
+    wire.show(False, wire.others[:vanishing])
+    seed.wait("to take memory back", lambda: seed.last("status").get("sheds", 0) > 0)
+    memory = seed.memory()
+    beside = others()
+    grown = max(seed.memory() - memory, 0)
+    check(beside >= 0.9 * alone, f"others got {beside} pieces beside them, {alone} without")
+    check(grown < 8 * MIB, f"it took {grown >> 20} MiB more")
+    status = seed.last("status")
+    check(status["peers"] >= 100, f"peers are gone: {status['closes']}")
+    check(sum(len(peer.wanted) for peer in peers) > 3000, "they were sent too much")
+
+    # Those that come back get their bytes, from the disk again; or the stream's end.
+    os.truncate(os.path.join(case.data, "lost", "a"), 0)
+    seed.wait("to miss it", lambda: seed.lost() > 0)
+    wire.show(True, wire.others[:vanishing])
+    took = stalled.resume(peers, 45)
+    for i, peer in enumerate(peers):
+        check(peer.over(), f"peer {i} waits for {len(peer.wanted)} blocks")
+        if i < 100 - lost:
+            check(not peer.ended, f"peer {i} lost its connection: {peer.ended}")
+    ended = [peer.ended for peer in peers if peer.wanted]
+    check(len(ended) >= lost / 2, f"only {len(ended)} streams of lost content ended")
+    check(set(ended) <= {"Connection reset by peer", "closed"}, f"ends: {set(ended)}")
+    seed.wait("to read again", lambda: seed.last("status")["needs"] > 0)
+    status = seed.last("status")
+    check(seed.process.stop() == 0, f"seed ended with {seed.process.status()}")
+    return (
+        f"others got {beside / alone:.0%} beside 100 stalled peers; {status['sheds']} times memory "
+        f"was taken back, {status['needs']} parts were read again, {grown >> 10} KiB more; all had "
+        f"theirs after {took:.1f} s, {len(ended)} streams ended for lost content"
+    )
+
+
+CASES = {"files": case_files, "lazy": case_lazy, "hang": case_hang, "stalled": case_stalled}
 
 
 # --- the runner ---
@@ -379,7 +458,7 @@ def enter_namespace():
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return
     for user in (["--user", "--map-root-user"], []):
-        wrap = ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--kill-child"]
+        wrap = ["unshare", *user, "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
         if subprocess.run([*wrap, "true"], capture_output=True).returncode == 0:
             os.environ[INSIDE] = "1"
             os.execvp(wrap[0], [*wrap, sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
