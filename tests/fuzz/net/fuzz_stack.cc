@@ -12,6 +12,7 @@
 
 #include "base/assert.hh"
 #include "base/endian.hh"
+#include "fuzz/input.hh"
 #include "net/stack.hh"
 
 namespace {
@@ -79,33 +80,11 @@ Bytes answer_to(const Bytes& sent, std::size_t payload, std::uint8_t flags,
   return out;
 }
 
-class Input {
- public:
-  Input(const std::uint8_t* data, std::size_t size) : data_(data), left_(size) {}
-  [[nodiscard]] bool empty() const { return left_ == 0; }
-  std::uint8_t byte() {
-    if (left_ == 0) return 0;
-    --left_;
-    return *data_++;
-  }
-  std::span<const std::byte> bytes(std::size_t length) {
-    length = std::min(length, left_);
-    const std::span<const std::byte> out(reinterpret_cast<const std::byte*>(data_), length);
-    data_ += length;
-    left_ -= length;
-    return out;
-  }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t left_;
-};
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size > 4'096) return 0;
-  Input input(data, size);
+  fuzz::Input input(data, size);
   FuzzNic nic;
   net::StackOptions options;
   options.connections_max = 4;
