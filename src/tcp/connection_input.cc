@@ -329,6 +329,8 @@ DropReason Connection::on_payload(Instant now, const wire::TcpSegment& segment) 
   }
   schedule_ack(now, segment, arrival);
   if (!whole) ack_now_ = true;
+  // RFC 9293 §3.6 case 1: who has closed still receives, for as long as something comes.
+  if (arrival.advanced && state_ == State::fin_wait_2) arm_life(now);
   if (peer_fin_known_ && receiver_.next() == peer_fin_at_) on_peer_fin(now);
   return arrival.drop;
 }

@@ -7,7 +7,7 @@
 //   holds back what is queued.
 // ack_at_: a delayed ACK, 40 ms after the first segment that isn't acknowledged.
 // life_at_: the handshake's limit; keepalive in ESTABLISHED and CLOSE-WAIT; a limit for every
-//   closing state, FIN-WAIT-2 and TIME-WAIT among them.
+//   closing state, FIN-WAIT-2 (anew with data) and TIME-WAIT among them.
 // retry_at_: a device still reads what was acknowledged, or a pool was empty.
 // Besides: the scoreboard's reordering timer, and the pacer when it withheld something.
 #include <algorithm>

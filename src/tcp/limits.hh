@@ -31,7 +31,7 @@ struct Limits {
   // Nothing acknowledged for so long, with something to acknowledge (RFC 9293 §3.8.3: R2 >= 100 s).
   Duration user_timeout = Duration::seconds(100);
   Duration connect_timeout = Duration::seconds(180);  // RFC 9293 §3.8.3: R2 of a SYN
-  Duration fin_wait_2 = Duration::seconds(60);
+  Duration fin_wait_2 = Duration::seconds(60);        // without new data from the peer
   Duration keepalive_idle = Duration::seconds(7200);  // RFC 9293 §3.8.4; 0: off
   Duration keepalive_interval = Duration::seconds(75);
   std::uint8_t keepalive_probes = 9;

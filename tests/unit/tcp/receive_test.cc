@@ -447,6 +447,28 @@ TEST(TcpReceive, CongestionMarksAreEchoedUntilCwr) {
   EXPECT_FALSE(t.sent[0].flags & TcpFlags::ece);
 }
 
+// RFC 9293 §3.6 case 1: a peer that goes on sending isn't cut off; one that falls silent is.
+TEST(TcpReceive, WhoHasClosedReceivesForAsLongAsDataComes) {
+  Solo t;
+  t.establish();
+  t.c().close(t.now);
+  t.flush();
+  t.give(kAck, 1);
+  ASSERT_EQ(t.c().state(), State::fin_wait_2);
+  for (int i = 0; i < 5; ++i) {
+    t.wait(Duration::seconds(50));
+    ASSERT_EQ(t.data(0, 100, 0, 1), DropReason::none) << i;
+    t.peer += 100;
+  }
+  EXPECT_EQ(t.end.received.size(), 500u);
+  // Acknowledgements alone don't count.
+  t.wait(Duration::seconds(50));
+  t.give(kAck, 1);
+  t.wait(Duration::seconds(20));
+  EXPECT_TRUE(t.end.closed);
+  EXPECT_EQ(t.end.error, StreamError::timed_out);
+}
+
 TEST(TcpReceive, ClosedConnectionsTakeNothing) {
   Solo t;
   EXPECT_EQ(t.give(kAck), DropReason::not_connected);
