@@ -191,7 +191,7 @@ class Connection {
   // connection_recovery.cc
   void react(Instant now, const wire::TcpSegment& segment, const transport::AckReport& report,
              std::uint32_t in_flight_before);
-  void enter_recovery(Instant now, std::uint32_t in_flight_before);
+  void enter_recovery(Instant now, std::uint32_t in_flight_before, bool goes_on = false);
   void on_lost_again(Instant now, std::uint32_t in_flight_before);
   void judge_tail_probe(Instant now, const wire::TcpSegment& segment,
                         const transport::AckReport& report);

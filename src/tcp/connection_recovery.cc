@@ -2,16 +2,17 @@
 //
 // Purpose: one window and one phase from RACK (RFC 8985), PRR (RFC 9937), CUBIC (RFC 9438), RTO
 // (RFC 6298), ECN (RFC 3168) and undo. Algorithm: open → recovery when RACK marks bytes lost; PRR
-// gives the window until everything that was under way then (recover_) is acknowledged; → loss at a
-// retransmission timeout, slow start until recover_. Limited transmit (RFC 3042) is subsumed:
-// SACKed bytes leave the pipe, so new ones go. A phase that proves needless is undone: by DSACKs
-// for all that went again (RFC 2883, RFC 3708), or by an ACK that echoes a timestamp older than the
-// first retransmission (RFC 3522), or, without timestamps, by F-RTO (RFC 5682): after a timeout and
-// an ACK new bytes go instead of lost ones, and if the next ACK is for bytes that went once, none
-// was lost. Timers: RACK's reordering timer (scoreboard), RTO and tail-loss probe
-// (connection_timers.cc). The loss of a retransmission is a congestion of its own (RFC 5681 §4.3):
-// recovery begins anew. Invariants: phase_ == open or before(una, recover_); the window is reduced
-// at most once in a round trip, by loss or by ECN, and once more for lost retransmissions.
+// gives the window until everything that was under way then (recover_) is acknowledged, and anew
+// for what was lost of what went since; → loss at a retransmission timeout, slow start until
+// recover_. Limited transmit (RFC 3042) is subsumed: SACKed bytes leave the pipe, so new ones go. A
+// phase that proves needless is undone: by DSACKs for all that went again (RFC 2883, RFC 3708), or
+// by an ACK that echoes a timestamp older than the first retransmission (RFC 3522), or, without
+// timestamps, by F-RTO (RFC 5682): after a timeout and an ACK new bytes go instead of lost ones,
+// and if the next ACK is for bytes that went once, none was lost. Timers: RACK's reordering timer
+// (scoreboard), RTO and tail-loss probe (connection_timers.cc). The loss of a retransmission is a
+// congestion of its own (RFC 5681 §4.3): recovery begins anew. Invariants: phase_ == open or
+// before(una, recover_); the window is reduced at most once in a round trip, by loss or by ECN, and
+// once more for lost retransmissions.
 #include <algorithm>
 
 #include "base/assert.hh"
@@ -39,15 +40,18 @@ void Connection::react(Instant now, const wire::TcpSegment& segment,
     else
       undo_possible_ = false;
   }
+  // What went after the recovery had begun, and was lost: the next congestion (RFC 5681 §4.3).
+  bool lost_next = false;
   if (phase_ != Phase::open && !before(board_->una(), recover_)) {
     if (phase_ == Phase::recovery) cubic_.on_recovered();
+    lost_next = after(board_->lost_end(), board_->una());
     phase_ = Phase::open;
     frto_ = Frto::off;
   }
   switch (phase_) {
     case Phase::open:
-      if (report.lost != 0) {
-        enter_recovery(now, in_flight_before);
+      if (report.lost != 0 || lost_next) {
+        enter_recovery(now, in_flight_before, lost_next);
         break;
       }
       [[fallthrough]];
@@ -79,14 +83,18 @@ void Connection::react(Instant now, const wire::TcpSegment& segment,
       prr_.on_ack(report.delivered(), board_->in_flight(), report.acked != 0 && report.lost == 0);
 }
 
-void Connection::enter_recovery(Instant now, std::uint32_t in_flight_before) {
+// goes_on: what was sent again in the episode before is under way. It isn't counted anew: it is
+// older than what goes again now, and its ACK would pass for that of an original.
+void Connection::enter_recovery(Instant now, std::uint32_t in_flight_before, bool goes_on) {
   ++shared_->counters.recoveries;
   phase_ = Phase::recovery;
   recover_ = board_->nxt();
   tail_probing_ = false;
   frto_ = Frto::off;
-  board_->begin_episode();
-  resent_ = false;
+  if (!goes_on) {
+    board_->begin_episode();
+    resent_ = false;
+  }
   // Reduced in this round trip already, by ECN: once is enough (RFC 3168 §6.1.2).
   undo_possible_ = !after(reduced_until_, board_->una());
   if (undo_possible_) {

@@ -108,6 +108,9 @@ class Scoreboard {
   // An episode of recovery begins (fast or by timeout): its retransmissions are counted from here
   // for `spurious`.
   void begin_episode();
+  // End of the highest bytes judged lost in this episode, sent again since or not. Beyond what was
+  // under way at its beginning: a congestion of its own (RFC 5681 §4.3).
+  [[nodiscard]] SeqNumber lost_end() const { return lost_end_; }
   // Bytes sent again in this episode and not told of by DSACK. 0 at its end: none was needed.
   [[nodiscard]] std::uint32_t episode_resent() const { return episode_resent_; }
   // A timeout or recovery proved spurious: nothing is lost, until judged so anew. What was sent
@@ -203,6 +206,7 @@ class Scoreboard {
   // --- where holes are ---
   SeqNumber cursor_;      // originals below are decided
   SeqNumber lost_first_;  // nothing below is lost
+  SeqNumber lost_end_;    // nothing above was judged lost in this episode
   std::uint32_t directory_begin_ = 0;
   std::uint32_t directory_end_ = 0;
   mutable std::uint32_t hint_ = 0;  // entry where something was found last

@@ -141,6 +141,7 @@ void Scoreboard::judge_resent(Instant overdue, AckReport& report) {
 void Scoreboard::mark_lost(Page& page, std::uint64_t mask) {
   const SeqNumber first(page.seq[lowest_bit(mask)]);
   lost_first_ = lost_ == 0 ? first : sooner(lost_first_, first);
+  lost_end_ = later(lost_end_, SeqNumber(page.seq[highest_bit(mask) + 1]));
   lost_ += bytes_of(page, mask);
   page.lost |= mask;
 }
@@ -208,6 +209,7 @@ void Scoreboard::begin_episode() {
   episode_began_ = una_;
   episode_highest_ = una_;
   episode_resent_ = 0;
+  lost_end_ = una_;
 }
 
 bool Scoreboard::next_lost(std::uint32_t most, Lost& out) {

@@ -238,9 +238,10 @@ void Cubic::reduce(Instant now, std::uint32_t in_flight, Congestion why) {
   const bool validated = pipe_ack() >= curve_.window / 2;
   const std::uint32_t used =
       validated ? curve_.window : std::min(curve_.window, std::max(pipe_ack(), in_flight));
-  // Fast convergence (RFC 9438 §4.7).
+  // Fast convergence (RFC 9438 §4.7). In segments, as the RFC counts: the curve is flat around
+  // W_max and comes within one long before K, and then the window is back.
   curve_.most =
-      used < curve_.most ? static_cast<std::uint32_t>(std::uint64_t{used} * 17 / 20) : used;
+      used + mss_ < curve_.most ? static_cast<std::uint32_t>(std::uint64_t{used} * 17 / 20) : used;
   curve_.prior = used;
   // RFC 8511 §3: a mark comes from a short queue, which a smaller step leaves full.
   const std::uint32_t left = why == Congestion::ecn

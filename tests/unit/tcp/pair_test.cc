@@ -154,6 +154,52 @@ TEST(TcpPair, OneLossCostsNoTimeout) {
   EXPECT_EQ(p.a.shared.counters.bytes_again, 1448u);
 }
 
+// RFC 5681 §4.3: losses in two successive windows are two congestions, although the second is found
+// before the first is mended.
+TEST(TcpPair, LossesInTwoWindowsAreTwoCongestions) {
+  Pair p;
+  p.delay = ms(50);
+  p.open();
+  const tcp::Counters& counters = p.a.shared.counters;
+  int data = 0;
+  bool fresh_lost = false;
+  SeqNumber highest = SeqNumber(0xfffffff1);
+  p.lose = [&](bool from_a, const wire::TcpSegment& s) {
+    if (!from_a || s.payload.empty()) return false;
+    const bool fresh = !before(s.seq, highest);
+    if (fresh) highest = s.seq + static_cast<std::uint32_t>(s.payload.size());
+    ++data;
+    if (data == 31 || data == 62) return true;
+    if (counters.recoveries == 0 || !fresh || fresh_lost) return false;
+    fresh_lost = true;
+    return true;
+  };
+  const auto bytes = pattern(600'000);
+  EXPECT_TRUE(transfer(p, p.a, p.b, bytes, Duration::seconds(20)));
+  EXPECT_TRUE(fresh_lost);
+  EXPECT_EQ(counters.recoveries, 2u);
+  EXPECT_EQ(counters.bytes_again, 3 * 1448u);
+  EXPECT_EQ(counters.undone, 0u);
+}
+
+// What was sent again in one recovery and arrives in the next is older than what goes again there:
+// its ACK is no sign that nothing was lost (RFC 3522).
+TEST(TcpPair, LossWithoutReorderingIsNeverUndone) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    Pair p;
+    p.open();
+    p.lose = [&](bool from_a, const wire::TcpSegment& s) {
+      return from_a && !s.payload.empty() && random.below(1000) < 40;
+    };
+    const auto bytes = pattern(1'000'000);
+    EXPECT_TRUE(transfer(p, p.a, p.b, bytes, Duration::seconds(300)));
+    EXPECT_EQ(p.a.shared.counters.undone, 0u);
+    EXPECT_EQ(p.a.shared.counters.dsacks_in, 0u);
+  }
+}
+
 TEST(TcpPair, TailLossIsProbedAfterTwoRoundTrips) {
   Pair p;
   p.open();

@@ -181,6 +181,19 @@ TEST(Cubic, FastConvergence) {
   EXPECT_NEAR(flow.segments(), before, before * 0.002);
 }
 
+// But not when it was back, up to a fraction of a segment: where the curve is flat.
+TEST(Cubic, NoFastConvergenceAtTheOldWindow) {
+  Flow flow = lost_at(100, ms(100));
+  const double k = std::cbrt(100 * 0.3 / 0.4);
+  flow.run(Duration::nanoseconds(static_cast<std::int64_t>((k - 0.5) * 1e9)));
+  const double second = flow.segments();
+  ASSERT_GT(second, 99);
+  ASSERT_LT(second, 100);
+  flow.lose();
+  flow.run(Duration::nanoseconds(static_cast<std::int64_t>(k * 1e9)));
+  EXPECT_NEAR(flow.segments(), second, 1);  // not 0.85 of it
+}
+
 // RFC 9438 §4.4: at most half as much again in a round trip, even after a long time at W_max.
 TEST(Cubic, GrowsByAHalfARoundTripAtMost) {
   Flow flow = lost_at(100, ms(1'000));
