@@ -41,7 +41,8 @@ std::vector<std::byte> frame_to_us(bool v4, std::size_t payload, std::uint16_t p
     segment.segment_size = 1448;
   }
   net::TxFrame frame;
-  net::HeaderTemplate(kFar, flow).write({{2, 0, 0, 0, 0, 1}}, segment, false, frame);
+  const net::HeaderWriter headers(kFar);
+  headers.write({{2, 0, 0, 0, 0, 1}}, flow, headers.sums(flow), segment, false, frame);
   std::vector<std::byte> out(frame.head.begin(), frame.head.begin() + frame.head_length);
   for (std::size_t i = 0; i < frame.part_count; ++i)
     out.insert(out.end(), frame.parts[i].data, frame.parts[i].data + frame.parts[i].length);
@@ -85,7 +86,8 @@ void write_headers(benchmark::State& state) {
   const bool v4 = state.range(0) != 0;
   const tcp::Flow flow{*parse_ip(v4 ? "192.0.2.1" : "2001:db8::1"),
                        *parse_ip(v4 ? "192.0.2.2" : "2001:db8::2"), 6881, 40000};
-  const net::HeaderTemplate header(our_host(), flow);
+  const net::HeaderWriter headers(our_host());
+  const net::FlowSums sums = headers.sums(flow);
   const std::vector<std::byte> payload(16'384, std::byte{0x5a});
   tcp::SegmentOut segment;
   segment.flags = 0x10;
@@ -100,7 +102,7 @@ void write_headers(benchmark::State& state) {
   for (auto _ : state) {
     for (std::size_t i = 0; i < kBurst; ++i) {
       segment.seq += 1448;
-      header.write({{2, 0, 0, 0, 0, 2}}, segment, state.range(2) != 0, frames[i]);
+      headers.write({{2, 0, 0, 0, 0, 2}}, flow, sums, segment, state.range(2) != 0, frames[i]);
     }
     benchmark::DoNotOptimize(frames.get());
     benchmark::ClobberMemory();

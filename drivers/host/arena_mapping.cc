@@ -62,4 +62,12 @@ Result<ArenaMapping> map_arena(std::uint64_t bytes, PageChoice pages) {
   return out;
 }
 
+void prefer_huge_pages(std::span<std::byte> memory) {
+  // Whole huge pages: what lies beside them is others'.
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory.data());
+  const std::uintptr_t from = (begin + kHugePageSize - 1) / kHugePageSize * kHugePageSize;
+  const std::uintptr_t to = (begin + memory.size()) / kHugePageSize * kHugePageSize;
+  if (from < to) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+}
+
 }  // namespace penstock::host

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/arena.hh"
 #include "base/result.hh"
@@ -43,5 +44,9 @@ class ArenaMapping {
 // bytes: > 0, rounded up to whole slabs. The start is aligned to 2 MiB. Fails when the address
 // space or the overcommit policy doesn't allow it.
 [[nodiscard]] Result<ArenaMapping> map_arena(std::uint64_t bytes, PageChoice pages);
+
+// Asks for huge pages for what isn't touched yet of memory that somebody else allocated. Does
+// nothing where the kernel has none.
+void prefer_huge_pages(std::span<std::byte> memory);
 
 }  // namespace penstock::host

@@ -4,6 +4,7 @@
 
 #include "disk_posix/posix_storage.hh"
 #include "disk_uring/uring_storage.hh"
+#include "host/arena_mapping.hh"
 #include "host/clock.hh"
 #include "host/wake_event.hh"
 #include "net/stack.hh"
@@ -36,6 +37,8 @@ class TapIo : public ShardIo {
   TapIo(std::unique_ptr<nic_tap::TapPort> port, const IoOptions& options)
       : port_(std::move(port)),
         stack_(*port_, stack_options(options), host::MonotonicClock().now()) {
+    for (const std::span<std::byte> memory : stack_.memory())
+      host::prefer_huge_pages(memory);
     for (const control::TapNetwork::Address& address : options.tap->network.addresses) {
       for (const std::uint16_t number : options.tap->ports)
         bound_.push_back({address.address, number});

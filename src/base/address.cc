@@ -71,13 +71,6 @@ IpAddress IpAddress::v4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uin
   return {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d}};
 }
 
-bool IpAddress::is_v4() const {
-  for (std::size_t i = 0; i < 10; ++i) {
-    if (bytes[i] != 0) return false;
-  }
-  return bytes[10] == 0xff && bytes[11] == 0xff;
-}
-
 bool IpAddress::is_unspecified() const {
   return *this == IpAddress{} || *this == IpAddress::v4(0, 0, 0, 0);
 }

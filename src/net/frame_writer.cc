@@ -23,36 +23,44 @@ void set_checksum(std::byte* field, std::uint64_t sum) {
 
 }  // namespace
 
-HeaderTemplate::HeaderTemplate(const Host& host, const tcp::Flow& flow)
-    : bytes_{}, v4_(flow.local.is_v4()) {
-  const std::size_t ip_at =
-      wire::write_ethernet(bytes_.data(), {}, host.mac(),
-                           v4_ ? wire::EtherType::ipv4 : wire::EtherType::ipv6, host.vlan());
-  std::byte* ip = bytes_.data() + ip_at;
-  std::size_t size = 0;
-  if (v4_) {
-    wire::write_ipv4(ip, flow.local, flow.remote, wire::IpProtocol::tcp, 0, kHopLimit, 0);
-    size = wire::kIpv4Size;
-    store_be16(ip + 2, 0);
-    wire::store_sum(ip + 10, 0);
-    ip_sum_ = wire::fold(wire::add_bytes(0, ip, size));
-  } else {
-    wire::write_ipv6(ip, flow.local, flow.remote, wire::IpProtocol::tcp, 0, kHopLimit, 0);
-    size = wire::kIpv6Size;
-  }
-  ip_at_ = static_cast<std::uint8_t>(ip_at);
-  tcp_at_ = static_cast<std::uint8_t>(ip_at + size);
-  store_be16(ip + size, flow.local_port);
-  store_be16(ip + size + 2, flow.remote_port);
-  pseudo_sum_ = wire::fold(wire::pseudo_header_sum(flow.local, flow.remote, wire::IpProtocol::tcp));
+HeaderWriter::HeaderWriter(const Host& host) {
+  const IpAddress none4 = IpAddress::v4(0, 0, 0, 0), none6{};
+  ip_at_ = static_cast<std::uint8_t>(
+      wire::write_ethernet(v4_.data(), {}, host.mac(), wire::EtherType::ipv4, host.vlan()));
+  wire::write_ethernet(v6_.data(), {}, host.mac(), wire::EtherType::ipv6, host.vlan());
+  wire::write_ipv4(v4_.data() + ip_at_, none4, none4, wire::IpProtocol::tcp, 0, kHopLimit, 0);
+  wire::write_ipv6(v6_.data() + ip_at_, none6, none6, wire::IpProtocol::tcp, 0, kHopLimit, 0);
+  store_be16(v4_.data() + ip_at_ + 2, 0);
+  wire::store_sum(v4_.data() + ip_at_ + 10, 0);
 }
 
-void HeaderTemplate::write(const wire::MacAddress& to, const tcp::SegmentOut& segment,
-                           bool tx_checksum, TxFrame& out) const {
+FlowSums HeaderWriter::sums(const tcp::Flow& flow) const {
+  FlowSums out;
+  out.v4 = flow.local.is_v4();
+  out.pseudo = wire::fold(wire::pseudo_header_sum(flow.local, flow.remote, wire::IpProtocol::tcp));
+  if (!out.v4) return out;
+  std::uint64_t sum = wire::add_bytes(0, v4_.data() + ip_at_, wire::kIpv4Size);
+  sum = wire::add_bytes(sum, flow.local.bytes.data() + 12, 4);
+  out.ip = wire::fold(wire::add_bytes(sum, flow.remote.bytes.data() + 12, 4));
+  return out;
+}
+
+void HeaderWriter::write(const wire::MacAddress& to, const tcp::Flow& flow, const FlowSums& sums,
+                         const tcp::SegmentOut& segment, bool tx_checksum, TxFrame& out) const {
   std::byte* const head = out.head.data();
-  std::memcpy(head, bytes_.data(), bytes_.size());
+  std::byte* const ip = head + ip_at_;
+  std::memcpy(head, sums.v4 ? v4_.data() : v6_.data(), v4_.size());
   std::memcpy(head, to.bytes.data(), 6);
-  std::byte* const tcp = head + tcp_at_;
+  if (sums.v4) {
+    std::memcpy(ip + 12, flow.local.bytes.data() + 12, 4);
+    std::memcpy(ip + 16, flow.remote.bytes.data() + 12, 4);
+  } else {
+    std::memcpy(ip + 8, flow.local.bytes.data(), 16);
+    std::memcpy(ip + 24, flow.remote.bytes.data(), 16);
+  }
+  std::byte* const tcp = ip + (sums.v4 ? wire::kIpv4Size : wire::kIpv6Size);
+  store_be16(tcp, flow.local_port);
+  store_be16(tcp + 2, flow.remote_port);
   store_be32(tcp + 4, segment.seq.value);
   store_be32(tcp + 8, segment.ack.value);
   const std::size_t header = wire::kTcpHeaderSize + segment.options_length;
@@ -83,19 +91,18 @@ void HeaderTemplate::write(const wire::MacAddress& to, const tcp::SegmentOut& se
   out.segment_size = segment.payload_length > segment.segment_size ? segment.segment_size : 0;
 
   const auto tcp_length = static_cast<std::uint32_t>(header + segment.payload_length);
-  std::byte* const ip = head + ip_at_;
-  if (v4_) {
+  if (sums.v4) {
     const auto total = static_cast<std::uint16_t>(wire::kIpv4Size + tcp_length);
     store_be16(ip + 2, total);
     ip[1] = std::byte{segment.ecn};
-    set_checksum(ip + 10, std::uint64_t{ip_sum_} + wire::word(total) + wire::word(segment.ecn));
+    set_checksum(ip + 10, std::uint64_t{sums.ip} + wire::word(total) + wire::word(segment.ecn));
   } else {
     store_be16(ip + 4, static_cast<std::uint16_t>(tcp_length));
     ip[1] = static_cast<std::byte>(segment.ecn << 4);
   }
-  const std::uint64_t pseudo = pseudo_sum_ + wire::length_sum(tcp_length);
+  const std::uint64_t pseudo = sums.pseudo + wire::length_sum(tcp_length);
   if (tx_checksum) {
-    out.transport_at = tcp_at_;
+    out.transport_at = static_cast<std::uint16_t>(tcp - head);
     out.checksum_at = kTcpChecksumAt;
     wire::store_sum(tcp + kTcpChecksumAt, wire::fold(pseudo));
     return;

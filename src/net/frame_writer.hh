@@ -1,10 +1,11 @@
 // Headers of what we send.
 //
-// A flow's header is made once, as a template; a segment costs a copy of 64 bytes, its own fields
-// and two additions for each checksum. What changes in the IPv4 header from segment to segment are
-// its length and ECN bits, so its checksum is the template's sum and those (RFC 1624's idea,
-// without the old values). The TCP checksum is the pseudo-header's sum, filled in by the device,
-// or, where it can't, the whole.
+// What all flows of a family have in common is one template, which stays in the first cache; a
+// segment costs a copy of 64 bytes, its flow's addresses and ports, its own fields and two
+// additions for each checksum. What changes in a flow's IPv4 header from segment to segment are its
+// length and ECN bits, so its checksum is the flow's sum and those (RFC 1624's idea, without the
+// old values). The TCP checksum is the pseudo-header's sum, filled in by the device, or, where it
+// can't, the whole.
 #pragma once
 
 #include <cstddef>
@@ -22,23 +23,28 @@ namespace penstock::net {
 
 inline constexpr std::uint8_t kHopLimit = 64;
 
-class HeaderTemplate {
+// What of a flow's headers is computed once: 6 bytes of its connection.
+struct FlowSums {
+  std::uint16_t ip = 0;      // of the IPv4 header without length and ECN
+  std::uint16_t pseudo = 0;  // of the pseudo-header without length
+  bool v4 = false;
+};
+
+class HeaderWriter {
  public:
-  HeaderTemplate() = default;
-  HeaderTemplate(const Host& host, const tcp::Flow& flow);
+  explicit HeaderWriter(const Host& host);
+
+  [[nodiscard]] FlowSums sums(const tcp::Flow& flow) const;
 
   // Writes the frame of `segment` to the station `to`. tx_checksum: the device fills it in.
-  void write(const wire::MacAddress& to, const tcp::SegmentOut& segment, bool tx_checksum,
-             TxFrame& out) const;
+  void write(const wire::MacAddress& to, const tcp::Flow& flow, const FlowSums& sums,
+             const tcp::SegmentOut& segment, bool tx_checksum, TxFrame& out) const;
 
  private:
-  // With room for a copy of fixed size: 18 + 40 + 4 bytes at most.
-  alignas(8) std::array<std::byte, 64> bytes_;
-  std::uint32_t ip_sum_ = 0;      // of the IPv4 header without length and ECN
-  std::uint32_t pseudo_sum_ = 0;  // without length
+  // Ethernet and IP, without addresses; with room for a copy of fixed size: 18 + 40 bytes at most.
+  alignas(64) std::array<std::byte, 64> v4_{};
+  alignas(64) std::array<std::byte, 64> v6_{};
   std::uint8_t ip_at_ = 0;
-  std::uint8_t tcp_at_ = 0;
-  bool v4_ = false;
 };
 
 // What a packet of ours, not TCP, begins with.

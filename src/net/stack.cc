@@ -27,6 +27,7 @@ Stack::Impl::Impl(NicPort& p, const StackOptions& o, Instant at)
     : port(p),
       options(o),
       host(p.info().mac, o.vlan, p.info().mtu, o.interfaces),
+      headers(host),
       now(at),
       shared(o, o.secret),
       listener(shared),
@@ -83,7 +84,7 @@ bool Stack::Impl::add_flow(Slot& slot, const tcp::Flow& flow, const Route& route
   if (slot.neighbour == kNoNeighbour) return false;
   slot.flow = flow;
   slot.hash = static_cast<std::uint32_t>(shared.hash(flow));
-  slot.header = HeaderTemplate(host, flow);
+  slot.sums = headers.sums(flow);
   flows.insert(slot.hash, slots.index_of(slot));
   ++flows_version;
   return true;
@@ -282,6 +283,12 @@ std::uint32_t Stack::connections() const {
 std::size_t Stack::bytes_per_connection() {
   // A table is at most half full, at least a quarter.
   return sizeof(Slot) + 4 * 2 * sizeof(std::uint32_t);
+}
+
+std::array<std::span<std::byte>, 4> Stack::memory() const {
+  const tcp::Shared& shared = impl_->shared;
+  return {impl_->slots.memory(), shared.record_memory(), shared.send_pages.memory(),
+          shared.receive_pages.memory()};
 }
 
 void Stack::validate() const {

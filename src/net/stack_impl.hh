@@ -74,6 +74,8 @@ struct Stack::Impl {
   // A flush makes no more frames than this, so that input isn't kept waiting.
   static constexpr std::uint32_t kFlushFramesMax = 8 * kFrameBurst;
   static constexpr int kTimerBurst = 1024;
+  // Frames before which what a connection refers to is fetched into the cache.
+  static constexpr std::size_t kNear = 4, kFar = 8;
   static constexpr int kControlBurst = 64;
   // No event tells that a device has room again: look after so long.
   static constexpr Duration kPortFullPause = Duration::microseconds(50);
@@ -111,7 +113,9 @@ struct Stack::Impl {
   bool drain(Slot& slot);
   bool translate(Slot& slot, const tcp::Event& event, StreamEvent& out);
   void on_frame(std::size_t i);
-  void on_segment(const ParsedFrame& frame, const tcp::Flow& flow, std::uint32_t index);
+  [[nodiscard]] const tcp::Connection* connection_at(std::size_t i) const;
+  void prefetch_behind(std::size_t i) const;
+  [[nodiscard]] bool more_acks_follow(std::size_t i, const Slot& slot) const;
   void on_stray(const ParsedFrame& frame, const tcp::Flow& flow);
   void accept(const ParsedFrame& frame, const tcp::Flow& flow, const tcp::Opening& opening);
   [[nodiscard]] bool listens(std::uint16_t number) const {
@@ -147,6 +151,7 @@ struct Stack::Impl {
   NicPort& port;
   const StackOptions options;
   const Host host;
+  const HeaderWriter headers;
   Instant now;
   StackCounters counters;
 
@@ -176,6 +181,7 @@ struct Stack::Impl {
     tcp::Flow flow;
     std::uint32_t hash = 0;
     std::uint32_t index = FlowTable::kNone;
+    bool again = false;  // of the flow of the segment before
   };
   std::array<Found, kFrameBurst> found;
   std::uint32_t found_version = 0;

@@ -1,7 +1,9 @@
 // Input: a burst of frames → flows → connections → events.
 //
 // A burst is parsed whole, then looked up whole (table and slots are prefetched meanwhile), then
-// given to the connections frame by frame, as far as there is room for events. What is left waits
+// given to the connections frame by frame, as far as there is room for events; what the connections
+// of the next frames refer to is prefetched meanwhile. Of pure ACKs of one connection in a row only
+// the last is followed by the questions what happened and what is due. What is left waits
 // for the next poll_events. A new burst is taken only when no event of this call borrows from the
 // last one.
 #include <algorithm>
@@ -38,15 +40,24 @@ void Stack::Impl::receive() {
   rx_count = port.rx_burst(rx);
   rx_more = rx_count == rx.size();
   counters.frames_in += rx_count;
+  const Found* before = nullptr;
   for (std::size_t i = 0; i < rx_count; ++i) {
     if (i + 2 < rx_count) __builtin_prefetch(rx[i + 2].bytes.data());
     parse_frame(rx[i], host, parsed[i]);
-    if (parsed[i].kind != ParsedFrame::Kind::tcp) continue;
     Found& f = found[i];
+    f.again = false;
+    f.index = FlowTable::kNone;
+    if (parsed[i].kind != ParsedFrame::Kind::tcp) continue;
     f.flow = {parsed[i].ip.destination, parsed[i].ip.source, parsed[i].segment.destination_port,
               parsed[i].segment.source_port};
-    f.hash = static_cast<std::uint32_t>(shared.hash(f.flow));
-    flows.prefetch(f.hash);
+    f.again = before != nullptr && before->flow == f.flow;
+    if (f.again) {
+      f.hash = before->hash;
+    } else {
+      f.hash = static_cast<std::uint32_t>(shared.hash(f.flow));
+      flows.prefetch(f.hash);
+    }
+    before = &f;
   }
   look_up_burst();
 }
@@ -57,27 +68,48 @@ std::uint32_t Stack::Impl::find_flow(const tcp::Flow& flow, std::uint32_t hash) 
 
 void Stack::Impl::look_up_burst() {
   for (std::size_t i = 0; i < rx_count; ++i) {
-    if (parsed[i].kind != ParsedFrame::Kind::tcp) continue;
-    found[i].index = flows.peek(found[i].hash);
-    if (found[i].index == FlowTable::kNone) continue;
-    const auto* slot = reinterpret_cast<const std::byte*>(&slots[found[i].index]);
-    __builtin_prefetch(slot);
-    __builtin_prefetch(slot + 64);
-    const auto* connection = slots[found[i].index].connection;
-    __builtin_prefetch(connection);
-    __builtin_prefetch(connection + 64);
-    __builtin_prefetch(connection + 128);
+    Found& f = found[i];
+    if (parsed[i].kind != ParsedFrame::Kind::tcp || f.again) continue;
+    f.index = flows.peek(f.hash);
+    if (f.index != FlowTable::kNone) slots[f.index].prefetch();
   }
+  std::uint32_t last = FlowTable::kNone;
   for (std::size_t i = 0; i < rx_count; ++i) {
     Found& f = found[i];
-    if (parsed[i].kind != ParsedFrame::Kind::tcp || f.index == FlowTable::kNone) continue;
-    if (!(slots[f.index].flow == f.flow)) f.index = find_flow(f.flow, f.hash);
+    if (parsed[i].kind != ParsedFrame::Kind::tcp) continue;
+    if (f.again)
+      f.index = last;
+    else if (f.index != FlowTable::kNone && !(slots[f.index].flow == f.flow))
+      f.index = find_flow(f.flow, f.hash);
+    last = f.index;
   }
   found_version = flows_version;
+  // Those that no frame stands far enough before.
+  for (std::size_t i = 0; i < kFar; ++i) {
+    if (const tcp::Connection* connection = connection_at(i)) connection->prefetch_places();
+  }
+  for (std::size_t i = 0; i < kNear; ++i) {
+    if (const tcp::Connection* connection = connection_at(i)) connection->prefetch_records();
+  }
+}
+
+// Of frame i of the burst, where it isn't that of the frame before.
+const tcp::Connection* Stack::Impl::connection_at(std::size_t i) const {
+  if (i >= rx_count || found[i].again || found[i].index == FlowTable::kNone) return nullptr;
+  const Slot& slot = slots[found[i].index];
+  return slot.used ? &slot.tcp() : nullptr;
+}
+
+// While frame i is at work: what the connections of the next ones refer to.
+void Stack::Impl::prefetch_behind(std::size_t i) const {
+  if (found_version != flows_version) return;
+  if (const tcp::Connection* far = connection_at(i + kFar)) far->prefetch_places();
+  if (const tcp::Connection* near = connection_at(i + kNear)) near->prefetch_records();
 }
 
 void Stack::Impl::on_frame(std::size_t i) {
   const ParsedFrame& frame = parsed[i];
+  prefetch_behind(i);
   switch (frame.kind) {
     case ParsedFrame::Kind::dropped:
       return drop(frame.drop);
@@ -85,7 +117,11 @@ void Stack::Impl::on_frame(std::size_t i) {
       Found& f = found[i];
       // A frame before this one made or ended a connection.
       if (found_version != flows_version) f.index = find_flow(f.flow, f.hash);
-      return on_segment(frame, f.flow, f.index);
+      if (f.index == FlowTable::kNone) return on_stray(frame, f.flow);
+      Slot& slot = slots[f.index];
+      slot.tcp().on_segment(now, frame.segment);
+      if (!more_acks_follow(i, slot)) drain(slot);
+      return;
     }
     case ParsedFrame::Kind::icmp:
       return on_icmp(frame);
@@ -96,11 +132,12 @@ void Stack::Impl::on_frame(std::size_t i) {
   }
 }
 
-void Stack::Impl::on_segment(const ParsedFrame& frame, const tcp::Flow& flow, std::uint32_t index) {
-  if (index == FlowTable::kNone) return on_stray(frame, flow);
-  Slot& slot = slots[index];
-  slot.tcp().on_segment(now, frame.segment);
-  drain(slot);
+// Frame i was an ACK, and the next one is for the same connection, at once: it has no payload to be
+// taken, and `closed`, after which the flow would be another's, isn't among what it brought.
+bool Stack::Impl::more_acks_follow(std::size_t i, const Slot& slot) const {
+  return i + 1 < rx_count && found[i + 1].again && parsed[i].segment.payload.empty() &&
+         parsed[i + 1].kind == ParsedFrame::Kind::tcp &&
+         slot.tcp().state() == tcp::State::established && event_count < events.size();
 }
 
 // Nobody has it: TIME-WAIT, the listener, or a reset.

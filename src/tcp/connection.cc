@@ -26,7 +26,7 @@ Connection::~Connection() = default;
 
 void Connection::begin(Instant now, const Opening& opening) {
   ASSERT(state_ == State::closed && !say_closed_ && !board_);
-  now_ = heard_at_ = progress_at_ = sent_at_ = rto_from_ = window_round_at_ = now;
+  now_ = heard_at_ = progress_at_ = rto_from_ = window_round_at_ = now;
   iss_ = opening.iss;
   ts_offset_ = opening.ts_offset;
   path_mss_ = opening.mss;
@@ -105,8 +105,8 @@ void Connection::become_established(Instant now) {
   backoffs_ = 0;
   syn_due_ = false;
   say_connected_ = true;
-  heard_at_ = progress_at_ = sent_at_ = now;
-  update_pace();
+  heard_at_ = progress_at_ = now;
+  pacer_.expire();
   arm_life(now);
 }
 

@@ -106,6 +106,15 @@ class Connection {
   // poll_transmit came to bytes that were shed: poll_event has a `need`.
   [[nodiscard]] bool wants_content() const { return queue_.asks(); }
   bool poll_event(Event& out);
+  // Fetches into the cache what a segment will touch outside of this object, which is there. Twice,
+  // a few segments before: where things are, then the things.
+  void prefetch_places() const {
+    queue_.prefetch();
+    if (board_) board_->prefetch_pages();
+  }
+  void prefetch_records() const {
+    if (board_) board_->prefetch_records();
+  }
 
   // As StreamPort::try_send: small parts are copied, slab parts with a pin are kept by reference
   // until acknowledged, those without are copied.
@@ -204,7 +213,7 @@ class Connection {
   void on_ecn_echo(Instant now, std::uint32_t in_flight_before);
   void on_reorder_timeout(Instant now);
   void on_retransmission_timeout(Instant now);
-  void update_pace();
+  void set_pace();
   [[nodiscard]] std::uint32_t window_now() const {
     return phase_ == Phase::recovery ? recovery_window_ : cubic_.window();
   }
@@ -327,10 +336,9 @@ class Connection {
   Instant retry_at_ = Instant::never();  // a pool or a device held something back
 
   Instant now_{};          // of the last call that told
-  Instant rto_from_{};     // RFC 6298 §5: the timer was last started
+  Instant rto_from_{};     // RFC 6298 §5: the timer was last started; in a handshake: SYN sent
   Instant progress_at_{};  // SND.UNA last moved, or something came under way
   Instant heard_at_{};
-  Instant sent_at_{};
   Instant ts_recent_at_{};
   Instant challenged_at_{};
   Instant window_round_at_{};
@@ -360,7 +368,8 @@ class Connection {
   std::optional<transport::Scoreboard> board_;
 };
 
-// What an idle established connection costs, all in: it holds no page and no record.
-static_assert(sizeof(Connection) <= 1024);
+// What an idle established connection costs, beside its place in tables: it holds no page and no
+// record. Slots (net/slots.hh) add theirs.
+static_assert(sizeof(Connection) <= 864);
 
 }  // namespace penstock::tcp

@@ -67,7 +67,7 @@ DropReason Connection::on_syn_sent(Instant now, const wire::TcpSegment& segment)
   }
   ecn_ = ecn_ && segment.has(TcpFlags::ece) && !segment.has(TcpFlags::cwr);
   snd_wl2_ = segment.ack;
-  if (!syn_resent_) rtt_.on_sample(now, now - sent_at_);
+  if (!syn_resent_) rtt_.on_sample(now, now - rto_from_);
   become_established(now);
   ack_now_ = true;
   return DropReason::none;
@@ -187,7 +187,7 @@ DropReason Connection::check_ack(Instant now, const wire::TcpSegment& segment) {
       stray_reset(segment.ack);
       return DropReason::ack_of_unsent;
     }
-    if (!syn_resent_ && !rtt_.has_sample()) rtt_.on_sample(now, now - sent_at_);
+    if (!syn_resent_ && !rtt_.has_sample()) rtt_.on_sample(now, now - rto_from_);
     become_established(now);
     snd_wnd_ = std::uint32_t{segment.window} << snd_shift_;
     snd_wnd_most_ = std::max(snd_wnd_most_, snd_wnd_);
@@ -246,7 +246,7 @@ void Connection::on_ack(Instant now, const wire::TcpSegment& segment) {
       snd_wnd_ == window_before)
     on_duplicate_ack(now);
   if (report.delivered() != 0) {
-    update_pace();
+    pacer_.expire();
     arm_sender(now);
   }
   if (fin_ == Fin::sent && board_->empty()) on_fin_acked(now);

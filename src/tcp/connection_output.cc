@@ -60,6 +60,7 @@ std::size_t Connection::poll_transmit(Instant now, TxBurst& burst) {
     if (state_ == State::syn_received) send_acks(now, burst);
     return burst.size() - before_it;
   }
+  if (pacer_.stale()) set_pace();
   if (probe_due_) send_probe(now, burst);
   if (tail_probe_due_) send_tail_probe(now, burst);
   const std::size_t before_data = burst.size();
@@ -143,7 +144,7 @@ SegmentOut* Connection::begin_segment(Instant now, TxBurst& burst, SeqNumber seq
   options.has_timestamps = timestamps_;
   options.ts_value = timestamp_clock(now) + ts_offset_;
   options.ts_echo = ts_recent_;
-  if (sack_) {
+  if (sack_ && receiver_.sacks_due()) {
     const std::size_t most = sacks_most(timestamps_);
     options.sack_count =
         static_cast<std::uint8_t>(receiver_.sack_blocks(std::span(options.sacks).first(most)));
@@ -164,10 +165,9 @@ void Connection::commit_segment(const SegmentOut& segment) {
 
 // Payload of a full segment beside the options that it will have.
 std::uint32_t Connection::segment_most() const {
-  if (!sack_) return mss_;
+  if (!sack_ || !receiver_.sacks_due()) return mss_;
   const std::size_t sacks = receiver_.sack_count(sacks_most(timestamps_));
-  return sacks == 0 ? mss_
-                    : std::max<std::uint32_t>(mss_ - static_cast<std::uint32_t>(4 + 8 * sacks), 40);
+  return std::max<std::uint32_t>(mss_ - static_cast<std::uint32_t>(4 + 8 * sacks), 40);
 }
 
 void Connection::commit_payload(Instant now, const SegmentOut& segment, bool again) {
@@ -176,7 +176,6 @@ void Connection::commit_payload(Instant now, const SegmentOut& segment, bool aga
   if (again) shared_->counters.bytes_again += segment.payload_length;
   if (phase_ == Phase::recovery) prr_.on_sent(segment.payload_length);
   if (shared_->limits().pacing) pacer_.on_sent(now, segment.payload_length);
-  sent_at_ = now;
 }
 
 // --- what isn't data ---
@@ -208,7 +207,7 @@ void Connection::send_syn(Instant now, TxBurst& burst) {
   ++shared_->counters.segments_out;
   *segment = SegmentOut{};
   syn_due_ = false;
-  sent_at_ = now;
+  rto_from_ = now;
   timer_ = Timer::retransmit;
   timer_at_ = now + backed_off(rtt_.rto());
   // RFC 3168 §6.1.1: without ECN when the first wasn't answered.
@@ -422,7 +421,6 @@ void Connection::send_fin(Instant now, TxBurst& burst) {
   segment->flags |= TcpFlags::fin;
   fin_ = Fin::sent;
   if (began) progress_at_ = rto_from_ = now;
-  sent_at_ = now;
 }
 
 // RFC 8985 §7.3: new bytes if there are any and they may go, else the last again.

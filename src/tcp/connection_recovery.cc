@@ -247,10 +247,10 @@ void Connection::on_retransmission_timeout(Instant now) {
   dup_acks_seen_ = 0;
   force_ = true;
   rto_from_ = now;
-  update_pace();
+  pacer_.expire();
 }
 
-void Connection::update_pace() {
+void Connection::set_pace() {
   if (!shared_->limits().pacing) return;
   pacer_.set_rate(window_now(), rtt_.smoothed(), cubic_.in_slow_start(), mss_);
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <span>
 #include <vector>
 
 #include "base/assert.hh"
@@ -85,6 +86,9 @@ class PagePool {
     return static_cast<std::uint32_t>(limbo_.size());
   }
   [[nodiscard]] std::uint32_t count() const { return count_; }
+  [[nodiscard]] std::span<std::byte> memory() const {
+    return {memory_.get(), std::size_t{count_} * kPageSize};
+  }
 
  private:
   struct Free {

@@ -195,14 +195,14 @@ Receiver::Arrival Receiver::on_payload(SeqNumber seq, std::span<const std::byte>
   return out;
 }
 
-std::span<const std::byte> Receiver::take(bool reading) {
+std::span<const std::byte> Receiver::take_unread(bool reading) {
   if (!direct_.empty()) {
     const auto out = direct_;
     direct_ = {};
     taken_ += static_cast<std::uint32_t>(out.size());
     return out;
   }
-  if (!reading || taken_ == next_) return {};
+  if (!reading) return {};
   settle();
   const std::uint32_t at = taken_.value % kPage;
   const std::uint32_t length = std::min(kPage - at, unread());
@@ -221,7 +221,7 @@ std::span<const std::byte> Receiver::take(bool reading) {
   return out;
 }
 
-void Receiver::settle() {
+void Receiver::settle_pages() {
   if (lent_ != kNoPage) {
     shared_->receive_pages.give_back(lent_);
     lent_ = kNoPage;

@@ -50,9 +50,13 @@ class Receiver {
   void on_duplicate(SeqNumber begin, SeqNumber end);
 
   // The next bytes in order; empty: none. Valid until the next call of settle().
-  std::span<const std::byte> take(bool reading);
+  std::span<const std::byte> take(bool reading) {
+    return taken_ == next_ ? std::span<const std::byte>{} : take_unread(reading);
+  }
   // Takes back what take() lent. Borrowed bytes must have been taken, or be kept by keep().
-  void settle();
+  void settle() {
+    if ((lent_ & directory_ & island_page_) != kNoPage) settle_pages();
+  }
   // Copies what is borrowed and not taken. False: no page; it stays borrowed.
   bool keep();
   void discard();  // everything
@@ -64,6 +68,7 @@ class Receiver {
   [[nodiscard]] bool borrowed() const { return !direct_.empty(); }
   [[nodiscard]] bool has_holes() const { return island_count_ != 0; }
   [[nodiscard]] bool dsack_due() const { return dsack_; }
+  [[nodiscard]] bool sacks_due() const { return dsack_ || recent_count_ != 0; }
   // As many as fit; the DSACK is due until it was sent.
   std::size_t sack_blocks(std::span<wire::SackBlock> out) const;
   void dsack_sent() { dsack_ = false; }
@@ -76,6 +81,8 @@ class Receiver {
 
   [[nodiscard]] wire::SackBlock* islands() const;
   [[nodiscard]] std::uint32_t& slot(SeqNumber seq) const;
+  std::span<const std::byte> take_unread(bool reading);
+  void settle_pages();
   DropReason store(SeqNumber seq, std::span<const std::byte> bytes);
   DropReason reserve(SeqNumber seq, std::uint32_t length);
   void insert(SeqNumber begin, SeqNumber end, bool& duplicate);

@@ -224,6 +224,23 @@ std::uint32_t SendQueue::gather(Cursor which, SeqNumber from, std::uint32_t most
   return gathered;
 }
 
+void SendQueue::prefetch() const {
+  if (head_.page == kNoPage) return;
+  const std::byte* head = shared_->send_pages.at(head_.page);
+  const std::byte* tail = shared_->send_pages.at(tail_);
+  __builtin_prefetch(head);
+  __builtin_prefetch(head + head_.offset);
+  __builtin_prefetch(head + head_.offset + 64);
+  __builtin_prefetch(tail + last_offset_);
+  __builtin_prefetch(tail + last_offset_ + 64);
+  if (tail != head) __builtin_prefetch(tail);
+  if (fresh_.page == kNoPage) return;
+  const std::byte* fresh = shared_->send_pages.at(fresh_.page);
+  __builtin_prefetch(fresh + fresh_.offset);
+  __builtin_prefetch(fresh + fresh_.offset + 64);
+  if (fresh != head) __builtin_prefetch(fresh);
+}
+
 void SendQueue::give_up() {
   una_ = end_;
   need_left_ = 0;

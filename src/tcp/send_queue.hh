@@ -52,6 +52,8 @@ class SendQueue {
   std::uint32_t gather(Cursor which, SeqNumber from, std::uint32_t most, SegmentOut& out);
 
   void acknowledge(SeqNumber una) { una_ = una; }
+  // Into the cache: what the next ACK lets go of, what goes next, where more is appended.
+  void prefetch() const;
   // Everything counts as acknowledged; nothing is needed any more.
   void give_up();
   void shed();

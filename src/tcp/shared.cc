@@ -1,5 +1,7 @@
 #include "tcp/shared.hh"
 
+#include <cstring>
+
 #include "base/assert.hh"
 #include "base/sip_hash.hh"
 #include "tcp/connection.hh"
@@ -40,6 +42,10 @@ Shared::Shared(const Limits& limits, const SipKey& secret)
 
 Shared::~Shared() = default;
 
+std::span<std::byte> Shared::record_memory() const {
+  return records_->memory();
+}
+
 SeqNumber Shared::initial_sequence(Instant now, const Flow& flow) const {
   // RFC 9293 §3.4.1: ISN = M + F(flow, secret), M ticking every 4 µs.
   const auto ticks = static_cast<std::uint32_t>(now.ns / 4000);
@@ -52,9 +58,23 @@ std::uint32_t Shared::timestamp_offset(const Flow& flow) const {
 }
 
 std::uint64_t Shared::hash(const Flow& flow) const {
+  // Once for each burst's flow: IPv4 has its addresses in one word. The number of words, which is
+  // hashed, too, tells the families apart.
   SipHash13 hash(secret_);
-  add_flow(hash, flow);
-  return hash.add(kForTable).finish();
+  const auto word = [](const std::uint8_t* from) {
+    std::uint64_t out = 0;
+    std::memcpy(&out, from, sizeof out);
+    return out;
+  };
+  const std::uint8_t* local = flow.local.bytes.data();
+  const std::uint8_t* remote = flow.remote.bytes.data();
+  if (flow.local.is_v4() && flow.remote.is_v4()) {
+    hash.add(word(local + 8) >> 32 | (word(remote + 8) >> 32 << 32));
+  } else {
+    hash.add(word(local)).add(word(local + 8)).add(word(remote)).add(word(remote + 8));
+  }
+  const std::uint64_t ports = std::uint64_t{flow.local_port} << 16 | flow.remote_port;
+  return hash.add(std::uint64_t{kForTable} << 32 | ports).finish();
 }
 
 Opening Shared::opening(Instant now, const Flow& flow, std::uint16_t path_mss) const {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/seq_number.hh"
 #include "base/time.hh"
@@ -95,6 +96,7 @@ class Shared {
   Budget challenges;
   Budget resets;
   [[nodiscard]] transport::RecordPool& records() const { return *records_; }
+  [[nodiscard]] std::span<std::byte> record_memory() const;
 
  private:
   Limits limits_;

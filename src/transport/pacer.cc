@@ -13,6 +13,7 @@ constexpr std::uint64_t kCostMost = std::uint64_t{10'000'000} << 20;
 }  // namespace
 
 void Pacer::set_rate(std::uint32_t window, Duration srtt, bool slow_start, std::uint16_t mss) {
+  stale_ = false;
   if (srtt.ns <= 0 || window == 0) {
     cost_ = 0;
     return;
@@ -25,7 +26,6 @@ void Pacer::set_rate(std::uint32_t window, Duration srtt, bool slow_start, std::
   // cost_ <= 2^44, so the quotient is at least 2^-4 ms / 2^20.
   const std::uint64_t per_ms = (static_cast<std::uint64_t>(kQuantumNs) << kShift) / cost_;
   quantum_ = static_cast<std::uint32_t>(std::clamp(per_ms, std::uint64_t{2} * mss, kQuantumMost));
-  quantum_time_.ns = static_cast<std::int64_t>((cost_ * quantum_) >> kShift);
 }
 
 std::uint64_t Pacer::rate() const {

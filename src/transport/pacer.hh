@@ -19,17 +19,20 @@ namespace penstock::transport {
 
 class Pacer {
  public:
-  // With every ACK that changes one of them: one division. srtt 0: not known, no pacing.
+  // Two divisions: before something goes, and not with every ACK that changes one of them. srtt 0:
+  // not known, no pacing.
   void set_rate(std::uint32_t window, Duration srtt, bool slow_start, std::uint16_t mss);
+  // One of them changed: to be set before budget() and on_sent().
+  void expire() { stale_ = true; }
+  [[nodiscard]] bool stale() const { return stale_; }
   // Bytes that may go now; 0: not before next().
   [[nodiscard]] std::uint32_t budget(Instant now) const {
     return now < next_ ? 0 : cost_ == 0 ? ~0u : quantum_;
   }
   void on_sent(Instant now, std::uint32_t bytes) {
     if (cost_ == 0) return;
-    const Instant kept = now - quantum_time_;
-    next_ = (next_ < kept ? kept : next_) +
-            Duration::nanoseconds(static_cast<std::int64_t>((cost_ * bytes) >> kShift));
+    const Instant kept = now - time_of(quantum_);
+    next_ = (next_ < kept ? kept : next_) + time_of(bytes);
   }
   // When there is a budget again.
   [[nodiscard]] Instant next() const { return next_; }
@@ -39,10 +42,14 @@ class Pacer {
  private:
   static constexpr int kShift = 20;
 
+  [[nodiscard]] Duration time_of(std::uint32_t bytes) const {
+    return {static_cast<std::int64_t>((cost_ * bytes) >> kShift)};
+  }
+
   Instant next_{};
-  Duration quantum_time_{};
   std::uint64_t cost_ = 0;  // of a byte: ns << kShift; 0: not limited
   std::uint32_t quantum_ = 0;
+  bool stale_ = false;
 };
 
 }  // namespace penstock::transport

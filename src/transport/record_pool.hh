@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/assert.hh"
 
@@ -84,6 +85,9 @@ class RecordPool {
   [[nodiscard]] bool has(std::uint32_t pages) const { return free_ >= reserve_ + pages; }
   [[nodiscard]] std::uint32_t free_count() const { return free_; }
   [[nodiscard]] std::uint32_t count() const { return count_; }
+  [[nodiscard]] std::span<std::byte> memory() const {
+    return {reinterpret_cast<std::byte*>(slots_.get()), count_ * sizeof(Slot)};
+  }
   static constexpr std::size_t page_bytes() { return sizeof(Slot); }
 
  private:

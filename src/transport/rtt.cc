@@ -13,7 +13,6 @@ constexpr Duration kRttMost = Duration::seconds(300);
 
 void RttEstimator::on_sample(Instant now, Duration rtt) {
   rtt = std::clamp(rtt, Duration::nanoseconds(1), kRttMost);
-  latest_ = rtt;
   if (!has_sample()) {
     // RFC 6298 §2.2.
     srtt_ = rtt;
@@ -32,18 +31,11 @@ void RttEstimator::on_sample(Instant now, Duration rtt) {
     window_began_ = now;
   }
   least_now_ = std::min(least_now_, rtt);
-  least_ = std::min(least_before_, least_now_);
 }
 
 void RttEstimator::restart() {
   srtt_ = {};
   rttvar_ = {};
-  latest_ = {};
-}
-
-Duration RttEstimator::rto() const {
-  if (!has_sample()) return limits_.initial;
-  return std::min(srtt_ + std::max(rttvar_ * 4, limits_.least), limits_.most);
 }
 
 }  // namespace penstock::transport

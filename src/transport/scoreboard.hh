@@ -138,6 +138,27 @@ class Scoreboard {
   // none.
   [[nodiscard]] Instant oldest_sent() const;
 
+  // Into the cache: the pages at both ends; then, when those are there, the records at their ends.
+  void prefetch_pages() const {
+    if (head_ == RecordPool::kNone) return;
+    __builtin_prefetch(&pool_->page(head_));
+    __builtin_prefetch(&pool_->page(tail_));
+  }
+  void prefetch_records() const {
+    if (head_ == RecordPool::kNone) return;
+    const Page& first = pool_->page(head_);
+    const Page& last = pool_->page(tail_);
+    // Eight records are a line of `sent` and half of one of `seq`.
+    const auto* first_sent = first.sent.data() + first.begin;
+    const auto* last_sent = last.sent.data() + last.end;
+    __builtin_prefetch(first.seq.data() + first.begin);
+    __builtin_prefetch(first_sent);
+    __builtin_prefetch(first_sent + 8);
+    __builtin_prefetch(last.seq.data() + last.end);
+    __builtin_prefetch(last_sent);
+    __builtin_prefetch(last_sent + 8);
+  }
+
   // Re-derives every counter from the records.
   void validate() const;
 
@@ -166,6 +187,8 @@ class Scoreboard {
   void release_all();
 
   // scoreboard_ack.cc.
+  [[nodiscard]] static std::uint32_t records_until(const Page& page, SeqNumber ack);
+  bool ack_in_order(Instant now, SeqNumber ack, const RttEstimator& rtt, AckReport& report);
   void pop_acked(AckState& state, SeqNumber ack);
   void pop_records(AckState& state, Page& page, std::uint32_t end);
   void trim_first(AckState& state, SeqNumber ack);

@@ -23,6 +23,23 @@ struct Scoreboard::AckState {
   SeqNumber newest_end{};
 };
 
+// The record that `ack` lies in, or the last of the page. Near, most often.
+std::uint32_t Scoreboard::records_until(const Page& page, SeqNumber ack) {
+  std::uint32_t end = page.begin;
+  std::uint32_t count = 1;
+  while (end + count < page.end && at_or_before(SeqNumber(page.seq[end + count]), ack)) {
+    end += count;
+    count *= 2;
+  }
+  count = std::min(count, page.end - end);
+  while (count > 1) {
+    const std::uint32_t half = count / 2;
+    end += at_or_before(SeqNumber(page.seq[end + half]), ack) ? half : 0;
+    count -= half;
+  }
+  return end;
+}
+
 AckReport Scoreboard::on_ack(Instant now, SeqNumber ack, std::span<const wire::SackBlock> sacks,
                              const RttEstimator& rtt, bool in_recovery, Instant echoed) {
   AckReport report;
@@ -30,6 +47,9 @@ AckReport Scoreboard::on_ack(Instant now, SeqNumber ack, std::span<const wire::S
     report.nonsense = true;
     return report;
   }
+  if (sacks.empty() && after(ack, una_) && in_recovery == in_recovery_ &&
+      ack_in_order(now, ack, rtt, report))
+    return report;
   AckState state{.report = report,
                  .now = now.ns,
                  .echoed = echoed.ns,
@@ -58,6 +78,34 @@ AckReport Scoreboard::on_ack(Instant now, SeqNumber ack, std::span<const wire::S
   adapt_reorder_window(duplicate, in_recovery);
   detect_losses(now, rtt, report);
   return report;
+}
+
+// What nearly every ACK is: whole records of the first page, and nothing is SACKed, lost, sent
+// again or suspected. Does what on_ack does then. False: it isn't that, and nothing was done.
+bool Scoreboard::ack_in_order(Instant now, SeqNumber ack, const RttEstimator& rtt,
+                              AckReport& report) {
+  if ((sacked_ | lost_) != 0 || resent_head_ != RecordPool::kNone || in_duplicate_round_ ||
+      cursor_ != una_ || after(highest_, una_))
+    return false;
+  Page& first = pool_->page(head_);
+  const std::uint32_t end = records_until(first, ack);
+  if (first.seq[end] != ack.value || first.resent != 0) return false;
+  const Instant sent{first.sent[end - 1]};
+  report.acked = report.original = ack - una_;
+  report.rtt = std::max(now - sent, Duration::nanoseconds(1));
+  newest_rtt_ = now - sent;
+  if (newest_sent_ < sent || (newest_sent_ == sent && before(newest_end_, ack))) {
+    newest_sent_ = sent;
+    newest_end_ = ack;
+  }
+  first.begin = end;
+  una_ = cursor_ = highest_ = ack;
+  lost_first_ = later(lost_first_, ack);
+  known_count_ = 0;
+  deadline_ = Instant::never();
+  if (sent_before_newest(Instant{first.sent[end]}, SeqNumber(first.seq[end + 1])))
+    detect_losses(now, rtt, report);
+  return true;
 }
 
 // Records newly delivered (RFC 8985 §6.2 steps 2 and 3).
@@ -121,20 +169,7 @@ void Scoreboard::pop_acked(AckState& state, SeqNumber ack) {
       pop_page();
       continue;
     }
-    // The record that `ack` lies in: near, most often.
-    std::uint32_t end = first.begin;
-    std::uint32_t count = 1;
-    while (end + count < first.end && at_or_before(SeqNumber(first.seq[end + count]), ack)) {
-      end += count;
-      count *= 2;
-    }
-    count = std::min(count, first.end - end);
-    while (count > 1) {
-      const std::uint32_t half = count / 2;
-      end += at_or_before(SeqNumber(first.seq[end + half]), ack) ? half : 0;
-      count -= half;
-    }
-    pop_records(state, first, end);
+    pop_records(state, first, records_until(first, ack));
     una_ = ack;
     trim_first(state, ack);
     break;

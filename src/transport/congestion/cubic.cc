@@ -96,7 +96,7 @@ void Cubic::count_round(const AckSample& sample) {
   round_ends_ = sample.nxt;
   round_acked_ = 0;
   round_least_before_ = round_least_;
-  round_least_ = Duration::max();
+  round_least_ = kUnset;
   rtt_samples_ = 0;
 }
 
@@ -144,19 +144,21 @@ bool Cubic::limited_by_window(const AckSample& sample) {
 // HyStart++ (RFC 9406 §4.2).
 void Cubic::watch_delay(const AckSample& sample) {
   if (sample.rtt.ns <= 0) return;
-  round_least_ = std::min(round_least_, sample.rtt);
+  round_least_ =
+      static_cast<std::uint32_t>(std::min<std::int64_t>(std::int64_t{round_least_}, sample.rtt.ns));
   if (rtt_samples_ < kRttSamples) ++rtt_samples_;
   if (rtt_samples_ < kRttSamples) return;
   if (css_rounds_ == 0) {
-    if (round_least_before_ == Duration::max()) return;
-    const Duration threshold =
-        std::clamp(round_least_before_ / kRttDivisor, kRttThresholdLeast, kRttThresholdMost);
-    if (round_least_ < round_least_before_ + threshold) return;
+    if (round_least_before_ == kUnset) return;
+    const std::int64_t before_it = round_least_before_;
+    if (round_least_ < before_it + std::clamp(before_it / kRttDivisor, kRttThresholdLeast.ns,
+                                              kRttThresholdMost.ns))
+      return;
     css_baseline_ = round_least_;
     css_rounds_ = 1;
   } else if (round_least_ < css_baseline_) {
     // It was jitter.
-    css_baseline_ = Duration::max();
+    css_baseline_ = kUnset;
     css_rounds_ = 0;
   }
 }

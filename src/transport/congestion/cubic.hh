@@ -121,9 +121,10 @@ class Cubic {
   Instant pipe_began_{};
   Instant validated_{};  // when half of the window was last used
 
-  Duration round_least_ = Duration::max();
-  Duration round_least_before_ = Duration::max();
-  Duration css_baseline_ = Duration::max();
+  // ns, at most 4.3 s; kUnset: none.
+  std::uint32_t round_least_ = kUnset;
+  std::uint32_t round_least_before_ = kUnset;
+  std::uint32_t css_baseline_ = kUnset;
 
   Curve saved_;
 };

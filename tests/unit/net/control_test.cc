@@ -134,6 +134,49 @@ TEST_P(ControlTest, ASynIsAnsweredToItsStationWithoutAQuestion) {
   EXPECT_EQ(host_.stack->connections(), 0U);
 }
 
+// In one burst: what comes after the end of a connection is for the next one of its flow, although
+// of ACKs in a row only the last is followed by questions.
+TEST_P(ControlTest, ABurstInWhichAFlowEndsAndBeginsAnew) {
+  wire::TcpSegment segment;
+  segment.source_port = 50'000;
+  segment.destination_port = 6881;
+  segment.window = 1'000;
+  segment.options.mss = 1'400;
+  const auto frame = [&](std::uint32_t seq, SeqNumber ack, std::uint8_t flags) {
+    segment.seq = SeqNumber(seq);
+    segment.ack = ack;
+    segment.flags = flags;
+    return tcp_frame(way(), segment);
+  };
+  auto got = answer(frame(1'000, {}, TcpFlags::syn));
+  ASSERT_EQ(got.size(), 1U);
+  const SeqNumber iss = got[0].segment.seq;
+  segment.options = {};
+  EXPECT_TRUE(answer(frame(1'001, iss + 1, TcpFlags::ack)).empty());
+  ASSERT_TRUE(host_.last().accepted);
+  const Bytes bytes = pattern(3'000, 1);
+  EXPECT_EQ(host_.send(host_.last_accepted, bytes), bytes.size());
+  ASSERT_EQ(sent().size(), 1U);  // what the window allows
+
+  nic_.inject(frame(1'001, iss + 301, TcpFlags::ack));
+  nic_.inject(frame(1'001, iss + 601, TcpFlags::ack));
+  nic_.inject(frame(1'001, iss + 901, TcpFlags::ack));
+  got = sent();
+  ASSERT_FALSE(got.empty());  // all of them counted
+  EXPECT_EQ(got.back().segment.seq + static_cast<std::uint32_t>(got.back().segment.payload.size()),
+            iss + 1'901);
+
+  nic_.inject(frame(1'001, iss + 951, TcpFlags::ack));
+  nic_.inject(frame(1'001, iss + 1'001, TcpFlags::rst | TcpFlags::ack));
+  nic_.inject(frame(0x7000'0000, {}, TcpFlags::syn));
+  got = sent();
+  EXPECT_TRUE(host_.last().closed);
+  EXPECT_EQ(host_.last().error, StreamError::reset);
+  ASSERT_EQ(got.size(), 1U);
+  EXPECT_EQ(got[0].segment.flags, TcpFlags::syn | TcpFlags::ack);
+  EXPECT_EQ(got[0].segment.ack, SeqNumber(0x7000'0001));
+}
+
 TEST_P(ControlTest, WhatWeDontSpeakIsUnreachable) {
   auto got = answer(packet(way(), wire::IpProtocol::udp, Bytes(12)));
   ASSERT_EQ(got.size(), 1U);

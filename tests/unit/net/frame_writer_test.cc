@@ -72,13 +72,15 @@ TEST_P(FrameWriterTest, PartsOfAnyLengthSumUp) {
   for (const bool offload : {false, true}) {
     for (const std::uint16_t vlan : {std::uint16_t{0}, std::uint16_t{7}}) {
       const Host host(test::kOurMac, vlan, 1500, {});
-      const HeaderTemplate header(host, {ours(), theirs(), 6881, 40000});
+      const HeaderWriter headers(host);
+      const tcp::Flow flow{ours(), theirs(), 6881, 40000};
       for (std::size_t first : {0U, 13U, 96U, 97U, 501U}) {
         for (std::size_t second : {0U, 1U, 700U}) {
           const Bytes a(first, std::byte{0x11}), b(second, std::byte{0xf2}),
               c(second / 3, std::byte{0x33});
           TxFrame frame;
-          header.write(test::kFarMac, data_segment(a, b, c, &in_use), offload, frame);
+          headers.write(test::kFarMac, flow, headers.sums(flow), data_segment(a, b, c, &in_use),
+                        offload, frame);
           NicInfo info;
           info.tx_checksum = offload;
           const auto got = pass(frame, info, vlan);
@@ -110,10 +112,12 @@ TEST_P(FrameWriterTest, PartsOfAnyLengthSumUp) {
 
 TEST_P(FrameWriterTest, ALargeFrameIsCutByTheDevice) {
   const Host host(test::kOurMac, 0, 1500, {});
-  const HeaderTemplate header(host, {ours(), theirs(), 6881, 40000});
+  const HeaderWriter headers(host);
+  const tcp::Flow flow{ours(), theirs(), 6881, 40000};
   const Bytes a(13, std::byte{1}), b(16'384, std::byte{2});
   TxFrame frame;
-  header.write(test::kFarMac, data_segment(a, b, {}, nullptr), true, frame);
+  headers.write(test::kFarMac, flow, headers.sums(flow), data_segment(a, b, {}, nullptr), true,
+                frame);
   EXPECT_EQ(frame.segment_size, 1448);
   NicInfo info;
   info.tx_checksum = true;

@@ -37,7 +37,6 @@ TEST(Rtt, SmoothsAsTheRfcSays) {
   EXPECT_EQ(rtt.variation(), ms(250));
   EXPECT_EQ(rtt.smoothed(), ms(450));
   EXPECT_EQ(rtt.rto(), ms(1450));
-  EXPECT_EQ(rtt.latest(), ms(800));
 }
 
 TEST(Rtt, FollowsTheFormulasOverManySamples) {
