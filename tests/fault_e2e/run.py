@@ -424,9 +424,9 @@ def run_stalled(case, wire, torrents):
 
     # Those that come back get their bytes, from the disk again; or the stream's end.
     os.truncate(os.path.join(case.data, "lost", "a"), 0)
-    seed.wait("to miss it", lambda: seed.lost() > 0)
     wire.show(True, wire.others[:vanishing])
     took = stalled.resume(peers, 45)
+    seed.wait("to miss it", lambda: seed.lost() > 0)
     for i, peer in enumerate(peers):
         check(peer.over(), f"peer {i} waits for {len(peer.wanted)} blocks")
         if i < 100 - lost:
