@@ -378,14 +378,15 @@ def case_stalled(case, driver):
     """Own TCP: a hundred peers take nothing of what they asked for. Others aren't slowed, memory
     stays bounded; then they take it, or learn that it is lost.
     """
-    why = stalled.lacking() if os.environ.get(INSIDE) else "no network namespace"
+    number = 1 + list(DRIVERS).index(driver)
+    why = stalled.lacking(number) if os.environ.get(INSIDE) else "no network namespace"
     if why:
         raise Skip(f"no TAP interface: {why}")
     torrents = {}
     for name in "kept", "lost", "free":
         data = some_bytes(f"stalled {name}", 12 * MIB)
         torrents[name] = stalled.Torrent(case.make(name, {"a": data}), case.program, PIECE, data)
-    wire = stalled.Wire(1 + list(DRIVERS).index(driver))
+    wire = stalled.Wire(number)
     try:
         return run_stalled(case, wire, torrents)
     finally:

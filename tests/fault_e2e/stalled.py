@@ -24,11 +24,14 @@ def ip(*words, batch=None):
     return done.stderr.decode().strip() if done.returncode else ""
 
 
-def lacking():
-    """Why there can be no TAP interface here; empty: there can."""
-    wrong = ip("tuntap", "add", "dev", "probe0", "mode", "tap")
+def lacking(number):
+    """Why there can be no TAP interface here; empty: there can. number: of the wire, which names
+    the one that is tried.
+    """
+    name = f"probe{number}"
+    wrong = ip("tuntap", "add", "dev", name, "mode", "tap")
     if not wrong:
-        ip("tuntap", "delete", "dev", "probe0", "mode", "tap")
+        ip("tuntap", "delete", "dev", name, "mode", "tap")
     return wrong
 
 
