@@ -46,6 +46,8 @@ Bytes segment(std::uint32_t seq, std::size_t length, bool v6 = false,
   return build_tcp(addressing(v6), s, {});
 }
 
+// What it returns points into the frame.
+net::TxFrame tx(Bytes&& frame) = delete;
 net::TxFrame tx(const Bytes& frame) {
   net::TxFrame out;
   const std::size_t head = std::min<std::size_t>(frame.size(), 54);
@@ -153,12 +155,14 @@ TEST(SimLink, ARouterForwardsAndAnswersForItself) {
   router.addresses[0] = IpAddress::v4(10, 0, 0, 254);
   router.addresses[1] = IpAddress::v4(10, 0, 1, 254);
   link.set_router(router);
-  net::TxFrame direct = tx(segment(0, 10));
+  const Bytes to_host = segment(0, 10);
+  net::TxFrame direct = tx(to_host);
   ASSERT_EQ(link.nic(0).tx_burst(std::span(&direct, 1)), 1u);
   EXPECT_EQ(drain(link, 1).size(), 0u) << "not to the router";
   Addressing to = addressing();
   to.destination_mac = router.macs[0];
-  net::TxFrame routed = tx(build_tcp(to, parse_packet(segment(0, 0)).tcp, {}));
+  const Bytes to_router = build_tcp(to, parse_packet(segment(0, 0)).tcp, {});
+  net::TxFrame routed = tx(to_router);
   ASSERT_EQ(link.nic(0).tx_burst(std::span(&routed, 1)), 1u);
   const auto came = drain(link, 1);
   ASSERT_EQ(came.size(), 1u);
