@@ -99,6 +99,7 @@ class AttackWorld::Watch final : public support::LinkTap {
     if (p.tcp.has(TcpFlags::syn)) {
       flow.nxt = end;
       flow.shift = p.tcp.options.window_shift;
+      if (flow.shift == wire::kNoWindowShift) flow.shift = 0;
     } else {
       if (before(flow.nxt, end)) flow.nxt = end;
       flow.seen = true;
