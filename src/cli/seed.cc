@@ -134,8 +134,8 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
   engine.state_directory = state;
   if (options.backend == "tap") {
     if (auto set = set_up_tap(options, engine); !set) return tl::unexpected(set.error());
-  } else if (!options.addresses.empty() || !options.gateways.empty()) {
-    return fail("--address and --gateway are for --backend tap", ErrorKind::usage);
+  } else if (!options.addresses.empty() || !options.gateways.empty() || options.no_offload) {
+    return fail("--address, --gateway and --no-offload are for --backend tap", ErrorKind::usage);
   }
   return engine;
 }

@@ -221,6 +221,7 @@ class Seed(Case):
                  ["set", *tap, "--address", "10.0.0.2/24", "--listen", "10.0.0.3:6881"]),
                 (2, ["one shard"], ["set", *tap, "--address", "10.0.0.2/24", "--shards", "2"]),
                 (2, ["--backend tap"], ["set", "--address", "10.0.0.2/24"]),
+                (2, ["--backend tap"], ["set", "--no-offload"]),
                 (1, ["interface lo"],
                  ["set", *tap, "--address", "10.0.0.2/24", "--interface", "lo"])):
             with self.subTest(arguments=arguments):

@@ -38,4 +38,15 @@ class Input {
   std::size_t left_;
 };
 
+// A target that is a world made of the input and run to its end. Longer inputs say nothing new.
+template <class World>
+int run_world(const std::uint8_t* data, std::size_t size) {
+  constexpr std::size_t kInputMost = 2'048;
+  if (size > kInputMost) return 0;
+  Input input(data, size);
+  World world(input);
+  world.run();
+  return 0;
+}
+
 }  // namespace penstock::fuzz

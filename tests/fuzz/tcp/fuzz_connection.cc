@@ -29,7 +29,6 @@ using wire::TcpFlags;
 
 constexpr tcp::SipKey kSecret{1, 2};
 constexpr Instant kStart{1'000'000'000'000};
-constexpr std::size_t kInputMost = 2'048;
 
 class World {
  public:
@@ -404,9 +403,5 @@ class World {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size > kInputMost) return 0;
-  Input input(data, size);
-  World world(input);
-  world.run();
-  return 0;
+  return fuzz::run_world<World>(data, size);
 }

@@ -24,7 +24,6 @@ using fuzz::Input;
 using wire::TcpFlags;
 
 constexpr Instant kStart{1'000'000'000'000};
-constexpr std::size_t kInputMost = 2'048;
 constexpr std::size_t kPeers = 8;
 constexpr std::size_t kConnections = 3;
 constexpr std::uint16_t kMss = 1'460;
@@ -320,9 +319,5 @@ class World {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size > kInputMost) return 0;
-  Input input(data, size);
-  World world(input);
-  world.run();
-  return 0;
+  return fuzz::run_world<World>(data, size);
 }

@@ -29,7 +29,6 @@ using fuzz::trace;
 using wire::TcpFlags;
 
 constexpr Instant kStart{1'000'000'000'000};
-constexpr std::size_t kInputMost = 2'048;
 // A peer that is gone is given up after 100 s; TIME-WAIT takes 60, FIN-WAIT-2 too.
 constexpr Duration kEndWithin = Duration::seconds(1'000);
 // No timer that ends a connection is shorter.
@@ -411,9 +410,5 @@ class World {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size > kInputMost) return 0;
-  Input input(data, size);
-  World world(input);
-  world.run();
-  return 0;
+  return fuzz::run_world<World>(data, size);
 }

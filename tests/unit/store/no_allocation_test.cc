@@ -1,60 +1,19 @@
 // The store allocates when it is built, and never again: a counting operator new is the guard.
-#include <cstdlib>
 #include <new>
 
 #include <gtest/gtest.h>
 
+#include "support/count_allocations.hh"
 #include "test_torrent.hh"
-
-namespace {
-
-bool counting = false;
-std::uint64_t allocations = 0;
-
-void* allocate(std::size_t size) {
-  allocations += counting;
-  void* memory = std::malloc(size);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return allocate(size);
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  allocations += counting;
-  const auto to = static_cast<std::size_t>(alignment);
-  void* memory = std::aligned_alloc(to, (size + to - 1) / to * to);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
 
 namespace penstock {
 namespace {
 
 // Counts only while the store is at work: the disk and the test allocate as they like.
-class Guard {
- public:
-  Guard() { counting = true; }
-  ~Guard() { counting = false; }
-};
+using Guard = support::CountAllocations;
 
 TEST(NoAllocation, TheGuardCounts) {
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = Guard::counted();
   {
     const Guard guard;
     delete new int(3);
@@ -66,7 +25,7 @@ TEST(NoAllocation, TheGuardCounts) {
     memory = ::operator new(10);
   }
   ::operator delete(memory);
-  EXPECT_GT(allocations, before);
+  EXPECT_GT(Guard::counted(), before);
 }
 
 TEST(NoAllocation, InTheLifeOfAStore) {
@@ -80,7 +39,7 @@ TEST(NoAllocation, InTheLifeOfAStore) {
                    world.random),
   };
   world.disk.shuffle = true;
-  allocations = 0;
+  const std::uint64_t before = Guard::counted();
   for (int i = 0; i < 20000; ++i) {
     if (i % 997 == 0) world.disk.touch("a/0");
     if (i % 1500 == 0) world.disk.files.at("a/3").bytes[100] ^= std::byte{1};
@@ -122,7 +81,7 @@ TEST(NoAllocation, InTheLifeOfAStore) {
   }
   EXPECT_GT(world.store->counters().pieces_verified, 50u);
   EXPECT_GT(world.store->counters().pieces_lost, 0u);
-  EXPECT_EQ(allocations, 0u);
+  EXPECT_EQ(Guard::counted(), before);
 }
 
 }  // namespace
