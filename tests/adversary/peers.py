@@ -61,6 +61,7 @@ class Peer:
     endless = False
     reads = 0
     drip = 0.0
+    keepalives = 0.0  # seconds between them; 0: none
     receive_buffer = 0  # SO_RCVBUF; 0: the kernel's choice
 
     def __init__(self, crowd, source):
@@ -81,6 +82,7 @@ class Peer:
         self.received = 0
         self.next_byte = self.since
         self.next_read = self.since
+        self.next_keepalive = self.since + self.keepalives
         code = self.socket.connect_ex(crowd.target)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
@@ -166,6 +168,9 @@ class Peer:
             if self.talking and self.reads and now >= self.next_read:
                 self.next_read = now + 0.25
                 self.read(max(1, int(self.reads / 4)))
+            if self.talking and self.keepalives and now >= self.next_keepalive and not len(self.out):
+                self.next_keepalive = now + self.keepalives
+                self.socket.send(bytes(4))
         except BlockingIOError:
             pass
         except (ConnectionError, TimeoutError) as error:
@@ -377,11 +382,12 @@ def kinds_for(torrent):
         receive_buffer = 16384
 
     class PatientReader(Peer):
-        """Slow, but honest."""
+        """Slow, but honest; it says so once a minute (BEP 3: peers send keepalives)."""
 
         reads = 32 * 1024
         hello = handshake() + INTERESTED
         speech = torrent.requests(1000)
+        keepalives = 60.0
 
     class TinyRequests(Peer):
         """As much work for as few bytes as the protocol allows, all within the rules."""
