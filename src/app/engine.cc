@@ -370,6 +370,7 @@ Result<TorrentId> Engine::add_torrent(const control::AddTorrent& request) {
   if (request.verify == control::VerifyChoice::full) {
     placed.check =
         std::make_unique<FullCheck>(placed.metainfo, *placed.shared.content, placed.pool_path);
+    unsettled_.push_back(placed.id.value);
   } else {
     publish(placed);
   }
@@ -391,7 +392,11 @@ Result<void> Engine::remove_torrent(TorrentId id) {
   Entry& entry = *found->second;
   entry.removing = true;
   entry.shared.torrent.withdrawn.store(true, std::memory_order_relaxed);
-  if (entry.check) entry.check->cancel();  // the steward frees it once the check has ended
+  // The steward frees it, once the check has ended.
+  if (entry.check)
+    entry.check->cancel();
+  else
+    unsettled_.push_back(entry.id.value);
   if (entry.published) {
     post_all({.kind = ControlMessage::Kind::remove_torrent, .torrent = &entry.shared});
   }
@@ -464,22 +469,24 @@ void Engine::steward() {
         on_report(report);
       }
     }
-    for (auto it = torrents_.begin(); it != torrents_.end();) {
-      Entry& entry = *it->second;
-      if (entry.check && entry.check->done()) finish_check(entry);
-      const bool gone = entry.removing && !entry.check &&
-                        (!entry.published || entry.removed_by == runners_.size());
-      if (!gone) {
-        ++it;
-        continue;
-      }
-      save_state(entry);
-      for (const WireInfoHash& hash : wire_hashes(*entry.metainfo))
-        hashes_.erase(hash);
-      free_slots_.push_back(entry.shared.torrent.slot.value);
-      it = torrents_.erase(it);
-    }
+    std::erase_if(unsettled_, [this](std::uint64_t id) { return settle(id); });
   }
+}
+
+// Takes a torrent's check or removal as far as it goes now. True: to its end. Under mutex_.
+bool Engine::settle(std::uint64_t id) {
+  const auto found = torrents_.find(id);
+  Entry& entry = *found->second;
+  if (entry.check && entry.check->done()) finish_check(entry);
+  if (entry.check) return false;
+  if (!entry.removing) return true;
+  if (entry.published && entry.removed_by != runners_.size()) return false;
+  save_state(entry);
+  for (const WireInfoHash& hash : wire_hashes(*entry.metainfo))
+    hashes_.erase(hash);
+  free_slots_.push_back(entry.shared.torrent.slot.value);
+  torrents_.erase(found);
+  return true;
 }
 
 // Once each, by whichever shard has it first.

@@ -54,6 +54,7 @@ class Engine final : public control::EngineApi {
   void load_state(Entry& entry);
   void save_state(const Entry& entry);
   void finish_check(Entry& entry);
+  bool settle(std::uint64_t id);
   void steward();
   void tell_trouble();
   void on_report(const ShardReport& report);
@@ -77,7 +78,8 @@ class Engine final : public control::EngineApi {
   bool stopping_ = false;
   std::uint64_t next_id_ = 1;
   std::map<std::uint64_t, std::unique_ptr<Entry>> torrents_;
-  std::set<WireInfoHash> hashes_;  // served
+  std::vector<std::uint64_t> unsettled_;  // those that are being checked or removed
+  std::set<WireInfoHash> hashes_;         // served
   bool splice_trouble_told_ = false;
   bool failure_told_ = false;
   std::vector<std::uint32_t> free_slots_;
