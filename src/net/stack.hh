@@ -40,10 +40,11 @@ struct StackOptions : tcp::Limits {
 struct StackCounters {
   std::array<std::uint64_t, kDropReasons> dropped{};
   std::uint64_t frames_in = 0;
-  std::uint64_t frames_out = 0;     // that the port took; a TSO frame is one
-  std::uint64_t port_full = 0;      // it took fewer than there were
-  std::uint64_t questions_out = 0;  // ARP requests and neighbour solicitations
-  std::uint64_t answers_out = 0;    // ARP replies and advertisements
+  std::uint64_t frames_out = 0;      // that the port took; a TSO frame is one
+  std::uint64_t acks_overtaken = 0;  // plain ACKs that the next frame said again, and more
+  std::uint64_t port_full = 0;       // it took fewer than there were
+  std::uint64_t questions_out = 0;   // ARP requests and neighbour solicitations
+  std::uint64_t answers_out = 0;     // ARP replies and advertisements
   std::uint64_t echo_replies = 0;
   std::uint64_t errors_out = 0;         // ICMP
   std::uint64_t address_conflicts = 0;  // another station uses an address of ours

@@ -74,8 +74,10 @@ struct Stack::Impl {
   // A flush makes no more frames than this, so that input isn't kept waiting.
   static constexpr std::uint32_t kFlushFramesMax = 8 * kFrameBurst;
   static constexpr int kTimerBurst = 1024;
-  // Frames before which what a connection refers to is fetched into the cache.
-  static constexpr std::size_t kNear = 4, kFar = 8;
+  // Frames before which a slot, what it refers to, and its records are fetched into the cache.
+  static constexpr std::size_t kFarthest = 16, kFar = 8, kNear = 4;
+  // ACKs of a connection in a row that the one behind them stands for.
+  static constexpr std::uint32_t kTrainMost = 7;
   static constexpr int kControlBurst = 64;
   // No event tells that a device has room again: look after so long.
   static constexpr Duration kPortFullPause = Duration::microseconds(50);
@@ -107,14 +109,14 @@ struct Stack::Impl {
   // --- stack_input.cc ---
   std::size_t poll_events(Instant at, std::span<StreamEvent> out);
   void receive();
-  void look_up_burst();
   [[nodiscard]] std::uint32_t find_flow(const tcp::Flow& flow, std::uint32_t hash) const;
   // Events of a connection, as far as there is room. False: out is full, and it may have more.
   bool drain(Slot& slot);
   bool translate(Slot& slot, const tcp::Event& event, StreamEvent& out);
   void on_frame(std::size_t i);
   [[nodiscard]] const tcp::Connection* connection_at(std::size_t i) const;
-  void prefetch_behind(std::size_t i) const;
+  void look_ahead(std::size_t i);
+  [[nodiscard]] bool overtaken(std::size_t i) const;
   [[nodiscard]] bool more_acks_follow(std::size_t i, const Slot& slot) const;
   void on_stray(const ParsedFrame& frame, const tcp::Flow& flow);
   void accept(const ParsedFrame& frame, const tcp::Flow& flow, const tcp::Opening& opening);
@@ -185,9 +187,15 @@ struct Stack::Impl {
   };
   std::array<Found, kFrameBurst> found;
   std::uint32_t found_version = 0;
+  // Frames of the burst: given to connections; with a likely slot; with their own; ready.
   std::size_t rx_at = 0;
+  std::size_t guessed = 0;
+  std::size_t looked_up = 0;
+  std::size_t made_ready = 0;
   std::size_t rx_count = 0;
-  bool rx_more = false;  // the last burst was full
+  std::uint32_t train = 0;                      // ACKs overtaken in a row
+  std::uint32_t last_index = FlowTable::kNone;  // of the last one looked up
+  bool rx_more = false;                         // the last burst was full
 
   // While poll_events runs.
   std::span<StreamEvent> events;

@@ -1,11 +1,11 @@
 // Input: a burst of frames → flows → connections → events.
 //
-// A burst is parsed whole, then looked up whole (table and slots are prefetched meanwhile), then
-// given to the connections frame by frame, as far as there is room for events; what the connections
-// of the next frames refer to is prefetched meanwhile. Of pure ACKs of one connection in a row only
-// the last is followed by the questions what happened and what is due. What is left waits
-// for the next poll_events. A new burst is taken only when no event of this call borrows from the
-// last one.
+// A burst is parsed whole, then given to the connections frame by frame, as far as there is room
+// for events. While a frame is at work, those behind it are made ready in steps, so that a few
+// cache misses at a time are under way: the table's entry, the slot, what it refers to, and the
+// records of what is in flight. Of pure ACKs of one connection in a row only the last is followed
+// by the questions what happened and what is due. What is left waits for the next poll_events. A
+// new burst is taken only when no event of this call borrows from the last one.
 #include <algorithm>
 
 #include "net/stack_impl.hh"
@@ -36,7 +36,7 @@ std::size_t Stack::Impl::poll_events(Instant at, std::span<StreamEvent> out) {
 }
 
 void Stack::Impl::receive() {
-  rx_at = 0;
+  rx_at = guessed = looked_up = made_ready = 0;
   rx_count = port.rx_burst(rx);
   rx_more = rx_count == rx.size();
   counters.frames_in += rx_count;
@@ -59,38 +59,11 @@ void Stack::Impl::receive() {
     }
     before = &f;
   }
-  look_up_burst();
+  found_version = flows_version;
 }
 
 std::uint32_t Stack::Impl::find_flow(const tcp::Flow& flow, std::uint32_t hash) const {
   return flows.find(hash, [&](std::uint32_t i) { return slots[i].flow == flow; });
-}
-
-void Stack::Impl::look_up_burst() {
-  for (std::size_t i = 0; i < rx_count; ++i) {
-    Found& f = found[i];
-    if (parsed[i].kind != ParsedFrame::Kind::tcp || f.again) continue;
-    f.index = flows.peek(f.hash);
-    if (f.index != FlowTable::kNone) slots[f.index].prefetch();
-  }
-  std::uint32_t last = FlowTable::kNone;
-  for (std::size_t i = 0; i < rx_count; ++i) {
-    Found& f = found[i];
-    if (parsed[i].kind != ParsedFrame::Kind::tcp) continue;
-    if (f.again)
-      f.index = last;
-    else if (f.index != FlowTable::kNone && !(slots[f.index].flow == f.flow))
-      f.index = find_flow(f.flow, f.hash);
-    last = f.index;
-  }
-  found_version = flows_version;
-  // Those that no frame stands far enough before.
-  for (std::size_t i = 0; i < kFar; ++i) {
-    if (const tcp::Connection* connection = connection_at(i)) connection->prefetch_places();
-  }
-  for (std::size_t i = 0; i < kNear; ++i) {
-    if (const tcp::Connection* connection = connection_at(i)) connection->prefetch_records();
-  }
 }
 
 // Of frame i of the burst, where it isn't that of the frame before.
@@ -100,16 +73,33 @@ const tcp::Connection* Stack::Impl::connection_at(std::size_t i) const {
   return slot.used ? &slot.tcp() : nullptr;
 }
 
-// While frame i is at work: what the connections of the next ones refer to.
-void Stack::Impl::prefetch_behind(std::size_t i) const {
+// Makes ready what frames up to a few behind i need.
+void Stack::Impl::look_ahead(std::size_t i) {
   if (found_version != flows_version) return;
-  if (const tcp::Connection* far = connection_at(i + kFar)) far->prefetch_places();
-  if (const tcp::Connection* near = connection_at(i + kNear)) near->prefetch_records();
+  for (const std::size_t end = std::min(rx_count, i + kFarthest + 1); guessed < end; ++guessed) {
+    Found& f = found[guessed];
+    if (parsed[guessed].kind != ParsedFrame::Kind::tcp || f.again) continue;
+    f.index = flows.peek(f.hash);
+    if (f.index != FlowTable::kNone) slots[f.index].prefetch();
+  }
+  for (const std::size_t end = std::min(rx_count, i + kFar + 1); looked_up < end; ++looked_up) {
+    Found& f = found[looked_up];
+    if (parsed[looked_up].kind != ParsedFrame::Kind::tcp) continue;
+    if (f.again)
+      f.index = last_index;
+    else if (f.index != FlowTable::kNone && !(slots[f.index].flow == f.flow))
+      f.index = find_flow(f.flow, f.hash);
+    last_index = f.index;
+    if (const tcp::Connection* far = connection_at(looked_up)) far->prefetch_places();
+  }
+  for (const std::size_t end = std::min(rx_count, i + kNear + 1); made_ready < end; ++made_ready) {
+    if (const tcp::Connection* near = connection_at(made_ready)) near->prefetch_records();
+  }
 }
 
 void Stack::Impl::on_frame(std::size_t i) {
   const ParsedFrame& frame = parsed[i];
-  prefetch_behind(i);
+  look_ahead(i);
   switch (frame.kind) {
     case ParsedFrame::Kind::dropped:
       return drop(frame.drop);
@@ -118,6 +108,12 @@ void Stack::Impl::on_frame(std::size_t i) {
       // A frame before this one made or ended a connection.
       if (found_version != flows_version) f.index = find_flow(f.flow, f.hash);
       if (f.index == FlowTable::kNone) return on_stray(frame, f.flow);
+      if (overtaken(i)) {
+        ++train;
+        ++counters.acks_overtaken;
+        return;
+      }
+      train = 0;
       Slot& slot = slots[f.index];
       slot.tcp().on_segment(now, frame.segment);
       if (!more_acks_follow(i, slot)) drain(slot);
@@ -130,6 +126,23 @@ void Stack::Impl::on_frame(std::size_t i) {
     case ParsedFrame::Kind::other:
       return on_foreign_protocol(frame);
   }
+}
+
+// Frame i is a plain ACK, and the next one says all that it says, and more. Of a long train some
+// are looked at all the same: HyStart++ counts its samples (RFC 9406 §4.2).
+bool Stack::Impl::overtaken(std::size_t i) const {
+  if (train == kTrainMost || i + 1 >= rx_count || !found[i + 1].again ||
+      parsed[i + 1].kind != ParsedFrame::Kind::tcp)
+    return false;
+  const auto plain = [](const wire::TcpSegment& s) {
+    return s.flags == wire::TcpFlags::ack && s.payload.empty() && s.options.sack_count == 0;
+  };
+  const wire::TcpSegment& a = parsed[i].segment;
+  const wire::TcpSegment& b = parsed[i + 1].segment;
+  // Who can't see the connection's traffic can't name `seq`, and so hide no ACK behind one of his.
+  return plain(a) && plain(b) && a.seq == b.seq && after(b.ack, a.ack) &&
+         a.options.has_timestamps == b.options.has_timestamps &&
+         !before(SeqNumber(b.options.ts_value), SeqNumber(a.options.ts_value));
 }
 
 // Frame i was an ACK, and the next one is for the same connection, at once: it has no payload to be

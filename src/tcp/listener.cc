@@ -273,7 +273,10 @@ void Listener::check_cookie(Instant now, const Flow& flow, const wire::TcpSegmen
   const SeqNumber irs = segment.seq - 1;
   const std::uint16_t mss = cookies_.check(now, flow, irs, segment.ack - 1);
   if (mss == 0) {
+    // Perhaps the second segment of a peer whose first was lost: that comes again, but not after a
+    // reset.
     shared_.drop(DropReason::cookie_invalid);
+    answer.verdict = Verdict::drop;
     return;
   }
   if (!room) {

@@ -37,6 +37,7 @@ constexpr Regress kRegress[] = {
     // Of the stack.
     {505, "a closed connection whose payload a device still reads is looked at without end"},
     {2651, "the same, behind a slow device"},
+    {6746, "a peer whose first segment after a cookie is lost was reset for its second"},
     // Of the simulator's judgement.
     {2297, "an initial window ends with a SACK, too"},
     {3844, "a server that sent a cookie knows of no connection until it is answered"},

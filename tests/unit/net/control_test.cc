@@ -177,6 +177,65 @@ TEST_P(ControlTest, ABurstInWhichAFlowEndsAndBeginsAnew) {
   EXPECT_EQ(got[0].segment.ack, SeqNumber(0x7000'0001));
 }
 
+// Of plain ACKs in a row only the last is looked at; what says anything else is, too.
+TEST_P(ControlTest, AnAckThatTheNextOneOvertakes) {
+  wire::TcpSegment segment;
+  segment.source_port = 50'000;
+  segment.destination_port = 6881;
+  segment.window = 60'000;
+  segment.options.mss = 1'000;
+  segment.options.sack_permitted = segment.options.has_timestamps = true;
+  std::uint32_t clock = 100;
+  SeqNumber iss;
+  const auto inject = [&](std::uint32_t acked, std::uint8_t flags = TcpFlags::ack) {
+    segment.ack = iss + 1 + acked;
+    segment.flags = flags;
+    segment.options.ts_value = clock;
+    nic_.inject(tcp_frame(way(), segment));
+  };
+  segment.seq = SeqNumber(1'000);
+  inject(0, TcpFlags::syn);
+  const auto offer = sent();
+  ASSERT_EQ(offer.size(), 1U);
+  iss = offer[0].segment.seq;
+  segment.options = {.has_timestamps = true, .ts_echo = offer[0].segment.options.ts_value};
+  segment.seq = SeqNumber(1'001);
+  inject(0);
+  sent();
+  ASSERT_TRUE(host_.last().accepted);
+  const Bytes bytes = pattern(9'000, 1);
+  ASSERT_EQ(host_.send(host_.last_accepted, bytes), bytes.size());
+  sent();
+  const auto overtaken = [&] { return host_.stack->counters().acks_overtaken; };
+
+  for (std::uint32_t acked = 100; acked <= 1'000; acked += 100)
+    inject(acked);
+  sent();
+  EXPECT_EQ(overtaken(), 8U);  // the eighth and the last were looked at
+  EXPECT_EQ(host_.stack->tcp_counters().bytes_again, 0U);
+
+  // The same again, a SACK, an older clock, another number, another flag: none hides behind the
+  // next, and none hides the one before.
+  inject(1'000);
+  inject(1'000);
+  segment.options.sack_count = 1;
+  segment.options.sacks[0] = {iss + 3'001, iss + 4'001};
+  inject(1'100);
+  segment.options.sack_count = 0;
+  inject(1'200);
+  clock -= 1;
+  inject(1'300);
+  clock += 1;
+  segment.seq += 1;
+  inject(1'400);
+  segment.seq = SeqNumber(1'001);
+  inject(1'500, TcpFlags::ack | TcpFlags::ece);
+  inject(1'600);
+  sent();
+  EXPECT_EQ(overtaken(), 8U);
+  EXPECT_EQ(dropped(DropReason::none), 0U);
+}
+
 TEST_P(ControlTest, WhatWeDontSpeakIsUnreachable) {
   auto got = answer(packet(way(), wire::IpProtocol::udp, Bytes(12)));
   ASSERT_EQ(got.size(), 1U);

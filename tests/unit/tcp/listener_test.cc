@@ -180,8 +180,12 @@ TEST(TcpListener, CookiesBeyondTheBacklog) {
   const SeqNumber cookie = t.answer.reply.seq;
   wire::TcpSegment wrong = good;
   wrong.ack += 32;
-  EXPECT_EQ(t.on_ack(5, wrong), Verdict::not_here);
-  EXPECT_EQ(t.on_ack(6, good), Verdict::not_here);  // another flow's
+  EXPECT_EQ(t.on_ack(5, wrong), Verdict::drop);
+  EXPECT_EQ(t.on_ack(6, good), Verdict::drop);  // another flow's
+  wire::TcpSegment second = good;
+  second.seq += 100;
+  EXPECT_EQ(t.on_ack(5, second), Verdict::drop);  // its first was lost
+  EXPECT_EQ(t.shared.counters.dropped[static_cast<std::size_t>(DropReason::cookie_invalid)], 3u);
   t.now = t.now + Duration::seconds(3);
   ASSERT_EQ(t.on_ack(5, good), Verdict::establish);
   const Opening& o = t.answer.opening;
