@@ -173,6 +173,12 @@ def cores_busy():
     return (user + nice + system + irq + softirq) / TICKS
 
 
+def seconds_stolen():
+    """Seconds since boot that the processors had work and the hypervisor ran something else: the whole machine's."""
+    with open("/proc/stat") as file:
+        return int(file.readline().split()[8]) / TICKS
+
+
 def congestion_of(port):
     """The congestion controls of the connections that are established at a server's port, by `ss`."""
     text = run("ss", "-Htin", "state", "established", f"sport = :{port}")

@@ -5,12 +5,12 @@
 // most 64 frames comes (poll_events until all is taken: "ACK"), then the application gives a block
 // for each that was released, and flush() sends what the windows allow ("MSS"). Of each connection
 // that a burst touches there are four ACKs of two segments, or more where few connections share the
-// burst; with TSO six, for 11 segments, which is a frame of 16 KiB, or a multiple. The peers'
+// burst ("alone": one); with TSO six, for 11 segments, which is a frame of 16 KiB, or a multiple. The peers'
 // windows hold the segments in flight, and the application always has more, by reference, in blocks
 // of 13 bytes and 16 KiB, as a seed. Checksums are the device's.
 //
 //   tcp_path [--json] [--quick | --smoke] [--connections N]... [--in-flight N]...
-//   tcp_path --row send|tso|receive|setup --connections N [--in-flight N] [--operations N]
+//   tcp_path --row send|alone|tso|receive|setup --connections N [--in-flight N] [--operations N]
 //
 // The second form does a fixed number of steps of one row, for callgrind (bench/README.md). Ends
 // with 2 when a limit was missed (--smoke: with 0 all the same), with 1 when something else
@@ -103,6 +103,12 @@ void measure_sending(const Choice& choice, std::vector<Row>& rows) {
         rows.push_back({tso ? "ack_tso" : "ack", connections, in_flight, ack, kAckMost});
         rows.push_back(
             {tso ? "tso" : "mss", connections, in_flight, mss, tso ? kTsoMost : kMssMost});
+        if (tso) continue;
+        const double alone = median(world, choice.quick, connections, [&](std::uint64_t n) {
+                               world.send_steps(n, true);
+                             }).first;
+        world.check();
+        rows.push_back({"ack_alone", connections, in_flight, alone, kAckMost});
       }
     }
   }
@@ -145,6 +151,7 @@ bool print_table(const Choice& choice, const std::vector<Row>& rows, std::size_t
   static const std::vector<std::pair<std::string, std::string>> kNames{
       {"mss", "MSS sent, no TSO"},
       {"ack", "ACK received"},
+      {"ack_alone", "ACK received, one of each connection in a burst"},
       {"tso", "MSS sent in 16 KiB TSO frames"},
       {"ack_tso", "ACK received, sender with TSO"},
       {"receive", "segment received, ACKs and all"},
@@ -192,7 +199,7 @@ bool print_json(const std::vector<Row>& rows, std::size_t idle) {
   }
   std::printf("],\n \"spread\": {");
   comma = "";
-  for (const char* name : {"mss", "ack", "tso", "ack_tso"}) {
+  for (const char* name : {"mss", "ack", "ack_alone", "tso", "ack_tso"}) {
     const double by = spread(rows, name);
     std::printf("%s\"%s\": %.3f", comma, name, by);
     good &= by <= kSpreadMost;
@@ -208,9 +215,9 @@ int run_row(const Choice& choice) {
   const std::uint32_t in_flight = choice.in_flight[0];
   const bool tso = choice.row == "tso";
   World world(connections, in_flight, tso, choice.row == "setup" ? 64 : 0);
-  if (tso || choice.row == "send") {
+  if (tso || choice.row == "send" || choice.row == "alone") {
     world.fill();
-    world.send_steps(choice.operations);
+    world.send_steps(choice.operations, choice.row == "alone");
   } else if (choice.row == "receive") {
     world.receive_steps(choice.operations);
   } else if (choice.row == "setup") {

@@ -113,9 +113,10 @@ class World {
 
   // --- rows ---
 
-  void send_steps(std::uint64_t acks) {
+  // alone: one ACK of each connection in a burst.
+  void send_steps(std::uint64_t acks, bool alone = false) {
     for (input = output = {}; input.count < acks;)
-      send_step();
+      send_step(alone);
   }
   // Windows open, and the slow start that they need.
   void fill() {
@@ -263,12 +264,15 @@ class World {
     gives_.clear();
   }
 
-  void send_step() {
-    // Turns of a connection in a burst; half of what is under way at most.
-    const std::uint32_t acks_a_turn = tso_ ? 6 : 4, segments_a_turn = tso_ ? 11 : 8;
+  void send_step(bool alone) {
+    const std::uint32_t acks_a_turn = alone ? 1 : tso_ ? 6 : 4;
+    const std::uint32_t segments_a_turn = alone ? 2 : tso_ ? 11 : 8;
     const std::uint32_t together = std::min(connections_, 64 / acks_a_turn);
+    // Turns of a connection in a burst; half of what is under way at most.
     const std::uint32_t turns =
-        std::clamp(64 / acks_a_turn / together, 1u, std::max(1u, in_flight_ / 2 / segments_a_turn));
+        alone ? 1
+              : std::clamp(64 / acks_a_turn / together, 1u,
+                           std::max(1u, in_flight_ / 2 / segments_a_turn));
     std::uint64_t acks = 0;
     for (std::uint32_t k = 0; k < together; ++k, next_ = (next_ + 1) % connections_) {
       for (std::uint32_t n = 0; n < turns * acks_a_turn && peers_.under_way(next_) != 0;

@@ -41,9 +41,11 @@ constexpr Regress kRegress[] = {
     // Of the simulator's judgement.
     {2297, "an initial window ends with a SACK, too"},
     {3844, "a server that sent a cookie knows of no connection until it is answered"},
+    {8266, "payload that found no page is dropped, and isn't due for an ACK before it comes again"},
     {7915, "what goes into the void, for want of a neighbour, isn't seen on the wire"},
     {10509, "data behind a later timestamp may be dropped, and isn't due for an ACK"},
     {11485, "two connections from one port of a client, to two of a server"},
+    {15392, "a SYN that comes again after a reset is answered as a new one"},
     {23799, "a server that gave up a half-open connection knows nothing of it"},
 };
 

@@ -106,6 +106,7 @@ class TcpWorld {
   std::vector<Pair> pairs_;
   Instant due_[2];  // when a host looks next
   std::uint64_t steps_ = 0;
+  std::uint64_t without_page_[2] = {0, 0};  // segments dropped so far for want of a page
 };
 
 }  // namespace penstock::test

@@ -38,6 +38,14 @@ void RangeSet::add(std::uint64_t begin, std::uint64_t end) {
   ranges_[begin] = end;
 }
 
+void RangeSet::remove_from(std::uint64_t begin) {
+  ranges_.erase(ranges_.lower_bound(begin), ranges_.end());
+  if (!ranges_.empty()) {
+    std::uint64_t& last = ranges_.rbegin()->second;
+    last = std::min(last, begin);
+  }
+}
+
 bool RangeSet::covers(std::uint64_t begin, std::uint64_t end) const {
   return begin >= end || contiguous_from(begin) >= end;
 }
@@ -142,7 +150,7 @@ void WireObserver::check_syn(Instant now, int side, const Packet& p, Flow& flow)
   const wire::TcpSegment& s = p.tcp;
   Half& mine = flow.half[side];
   if (mine.syn_sent && mine.iss != s.seq) {
-    if (mine.fin_at != ~std::uint64_t{0}) {
+    if (mine.fin_at != ~std::uint64_t{0} || mine.reset) {
       // The connection is over here, and a SYN of it came late: the peer will know better.
       flow.half[0].reset = flow.half[1].reset = true;
       return;
@@ -340,6 +348,15 @@ void WireObserver::on_received(Instant now, int side, std::span<const std::byte>
     mine.told = mine.told || s.options.sack_count != 0 || (nothing && mine.acked > 0);
     mine.acked = std::max(mine.acked, ack);
     mine.may_send = std::max(mine.may_send, ack + scaled(s, scaling ? peer.shift : 0));
+  }
+}
+
+void WireObserver::expect_repetition(int side) {
+  for (auto& [key, flow] : flows_) {
+    Half& half = flow.half[side];
+    half.good.remove_from(half.ack_sent);
+    half.good_end = half.good.contiguous_from(0);
+    half.ack_due = Instant::never();
   }
 }
 

@@ -13,7 +13,7 @@
 //   - takes back a window beyond what scaling rounds (RFC 9293 §3.8.6, RFC 7323 §2.4);
 //   - omits, forges or turns back timestamps that were agreed on (RFC 7323 §3.2).
 // It also says so when in-order data waits longer than `ack_within` for an acknowledgement
-// (RFC 9293 §3.8.6.3).
+// (RFC 9293 §3.8.6.3), unless the host says that it had no memory for it.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,7 @@ namespace penstock::test {
 class RangeSet {
  public:
   void add(std::uint64_t begin, std::uint64_t end);
+  void remove_from(std::uint64_t begin);
   [[nodiscard]] bool covers(std::uint64_t begin, std::uint64_t end) const;
   // First number from `begin` on that isn't in it.
   [[nodiscard]] std::uint64_t contiguous_from(std::uint64_t begin) const;
@@ -64,6 +65,9 @@ class WireObserver final : public support::LinkTap {
   // The stack of this side sends into the void for want of a neighbour: what it sends isn't all to
   // be seen.
   void expect_holes(int side) { holes_[side] = true; }
+  // The stack of this side has just dropped payload for want of a page. Which it was doesn't show
+  // on the wire, so nothing that lies there unacknowledged is due before it comes again.
+  void expect_repetition(int side);
   [[nodiscard]] std::uint64_t frames() const { return frames_; }
   [[nodiscard]] std::uint64_t retransmitted() const { return retransmitted_; }
   // The client's port of the flow to this port of the server; 0: none was seen.
