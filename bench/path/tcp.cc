@@ -5,9 +5,9 @@
 // most 64 frames comes (poll_events until all is taken: "ACK"), then the application gives a block
 // for each that was released, and flush() sends what the windows allow ("MSS"). Of each connection
 // that a burst touches there are four ACKs of two segments, or more where few connections share the
-// burst ("alone": one); with TSO six, for 11 segments, which is a frame of 16 KiB, or a multiple. The peers'
-// windows hold the segments in flight, and the application always has more, by reference, in blocks
-// of 13 bytes and 16 KiB, as a seed. Checksums are the device's.
+// burst ("alone": one); with TSO six, for 11 segments, which is a frame of 16 KiB, or a multiple.
+// The peers' windows hold the segments in flight, and the application always has more, by
+// reference, in blocks of 13 bytes and 16 KiB, as a seed. Checksums are the device's.
 //
 //   tcp_path [--json] [--quick | --smoke] [--connections N]... [--in-flight N]...
 //   tcp_path --row send|alone|tso|receive|setup --connections N [--in-flight N] [--operations N]

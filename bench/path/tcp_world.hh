@@ -269,10 +269,9 @@ class World {
     const std::uint32_t segments_a_turn = alone ? 2 : tso_ ? 11 : 8;
     const std::uint32_t together = std::min(connections_, 64 / acks_a_turn);
     // Turns of a connection in a burst; half of what is under way at most.
-    const std::uint32_t turns =
-        alone ? 1
-              : std::clamp(64 / acks_a_turn / together, 1u,
-                           std::max(1u, in_flight_ / 2 / segments_a_turn));
+    const std::uint32_t turns = alone ? 1
+                                      : std::clamp(64 / acks_a_turn / together, 1u,
+                                                   std::max(1u, in_flight_ / 2 / segments_a_turn));
     std::uint64_t acks = 0;
     for (std::uint32_t k = 0; k < together; ++k, next_ = (next_ + 1) % connections_) {
       for (std::uint32_t n = 0; n < turns * acks_a_turn && peers_.under_way(next_) != 0;

@@ -12,7 +12,8 @@
 // failed: says so for a second, then resolve() asks again · reachable: trusted for 30 s ± 50 %,
 // then stale · stale: trusted; its use starts delay · delay: 5 s, then probe · probe: asks by
 // unicast, every second, three times, then incomplete. (Constants: RFC 4861 §10.) ReachableTime
-// ends without a timer: resolve() looks at the time.
+// ends without a timer: resolve() looks at the time. Progress of a connection makes delay and probe
+// reachable: on a link that loses, three answers may be lost while traffic flows.
 //
 // Invariants: an entry that isn't held is in the list of idle ones, the longest idle first, and is
 // forgotten when its place is needed. Owner: one stack. Nothing is allocated after construction.
@@ -59,6 +60,13 @@ class Neighbours {
   // Its MAC address by the frame that it sent: good enough until something better is known. Changes
   // nothing where one is known.
   void suggest(NeighbourId id, const wire::MacAddress& mac);
+
+  // It is in delay or probe: confirm() would spare a question.
+  [[nodiscard]] bool doubted(NeighbourId id) const {
+    return entries_[id].state == State::delay || entries_[id].state == State::probe;
+  }
+  // It acknowledged something new, or sent something new (RFC 4861 §7.3.1). Only of a doubted one.
+  void confirm(Instant now, NeighbourId id) { set_known(now, entries_[id], State::reachable); }
 
   struct Advertisement {
     bool solicited = true;  // an answer to us: proves that it hears us, too

@@ -116,6 +116,7 @@ struct Stack::Impl {
   void on_frame(std::size_t i);
   [[nodiscard]] const tcp::Connection* connection_at(std::size_t i) const;
   void look_ahead(std::size_t i);
+  void on_doubted(Slot& slot, const wire::TcpSegment& segment);
   [[nodiscard]] bool overtaken(std::size_t i) const;
   [[nodiscard]] bool more_acks_follow(std::size_t i, const Slot& slot) const;
   void on_stray(const ParsedFrame& frame, const tcp::Flow& flow);

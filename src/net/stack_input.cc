@@ -115,7 +115,11 @@ void Stack::Impl::on_frame(std::size_t i) {
       }
       train = 0;
       Slot& slot = slots[f.index];
-      slot.tcp().on_segment(now, frame.segment);
+      if (slot.neighbour != kNoNeighbour && neighbours.doubted(slot.neighbour)) {
+        on_doubted(slot, frame.segment);
+      } else {
+        slot.tcp().on_segment(now, frame.segment);
+      }
       if (!more_acks_follow(i, slot)) drain(slot);
       return;
     }
@@ -126,6 +130,14 @@ void Stack::Impl::on_frame(std::size_t i) {
     case ParsedFrame::Kind::other:
       return on_foreign_protocol(frame);
   }
+}
+
+// Whoever gets on with a peer needn't ask whether its next hop is there (RFC 4861 §7.3.1).
+void Stack::Impl::on_doubted(Slot& slot, const wire::TcpSegment& segment) {
+  const std::uint64_t before = slot.tcp().progress();
+  slot.tcp().on_segment(now, segment);
+  const std::uint64_t after = slot.tcp().progress();
+  if (after != before && after != 0) neighbours.confirm(now, slot.neighbour);
 }
 
 // Frame i is a plain ACK, and the next one says all that it says, and more. Of a long train some

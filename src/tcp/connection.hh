@@ -146,6 +146,10 @@ class Connection {
   // whom to shed first.
   [[nodiscard]] Duration stalled_for(Instant now) const;
   [[nodiscard]] Instant progressed_at() const { return progress_at_; }
+  // Another number than before: the peer acknowledged, or sent, something new. 0: it has ended.
+  [[nodiscard]] std::uint64_t progress() const {
+    return board_ ? std::uint64_t{board_->una().value} << 32 | rcv_nxt().value : 0;
+  }
   // Bytes accepted and not acknowledged.
   [[nodiscard]] std::uint32_t queued() const { return queue_.queued(); }
   // After `closed`: whether it ended in TIME-WAIT, and what has to be kept of it then.

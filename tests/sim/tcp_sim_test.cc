@@ -38,6 +38,7 @@ constexpr Regress kRegress[] = {
     {505, "a closed connection whose payload a device still reads is looked at without end"},
     {2651, "the same, behind a slow device"},
     {6746, "a peer whose first segment after a cookie is lost was reset for its second"},
+    {16682, "a neighbour was asked for anew, and nothing sent, while its connection got on"},
     // Of the simulator's judgement.
     {2297, "an initial window ends with a SACK, too"},
     {3844, "a server that sent a cookie knows of no connection until it is answered"},

@@ -187,9 +187,7 @@ void TcpWorld::step(Instant now) {
     if (counters.dropped[static_cast<std::size_t>(net::DropReason::no_neighbour)] != 0)
       observer_.expect_holes(side);
     const std::uint64_t dropped =
-        stacks_[side]
-            ->tcp_counters()
-            .dropped[static_cast<std::size_t>(tcp::DropReason::no_page)];
+        stacks_[side]->tcp_counters().dropped[static_cast<std::size_t>(tcp::DropReason::no_page)];
     if (dropped != without_page_[side]) observer_.expect_repetition(side);
     without_page_[side] = dropped;
   }

@@ -103,6 +103,30 @@ TEST_F(NeighboursTest, AProbeWithoutAnAnswerGoesOnByBroadcastAndFails) {
   EXPECT_EQ(resolve(id), Answer::asked);  // a second has passed since
 }
 
+TEST_F(NeighboursTest, ProgressOfAConnectionSparesTheProbe) {
+  const NeighbourId id = cache_.hold(ip(9), 0);
+  cache_.suggest(id, kMac);
+  EXPECT_FALSE(cache_.doubted(id));
+  EXPECT_EQ(resolve(id), Answer::known);
+  EXPECT_TRUE(cache_.doubted(id));  // in delay
+  cache_.confirm(now_, id);
+  EXPECT_FALSE(cache_.doubted(id));
+  pass(Duration::seconds(14));  // half of 30 s at least
+  EXPECT_EQ(resolve(id), Answer::known);
+  EXPECT_EQ(questions(), "");
+  EXPECT_EQ(cache_.next_timeout(), Instant::never());
+  pass(Duration::seconds(46));
+  EXPECT_EQ(resolve(id), Answer::known);
+  pass(Duration::seconds(5));
+  EXPECT_EQ(questions(), "u");
+  EXPECT_TRUE(cache_.doubted(id));  // in probe
+  cache_.confirm(now_, id);
+  pass(Duration::seconds(1));
+  EXPECT_EQ(questions(), "");
+  EXPECT_EQ(resolve(id), Answer::known);
+  EXPECT_EQ(mac_, kMac);
+}
+
 TEST_F(NeighboursTest, AnotherMacIsDoubtedUnlessItOverrides) {
   const NeighbourId id = cache_.hold(ip(9), 0);
   EXPECT_EQ(resolve(id), Answer::asked);
