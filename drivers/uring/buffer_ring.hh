@@ -26,7 +26,7 @@ class BufferRing {
   BufferRing& operator=(const BufferRing&) = delete;
 
   [[nodiscard]] std::byte* buffer(std::uint16_t id) const {
-    return memory_ + std::size_t{id} * size_;
+    return memory_ + std::size_t{id} * stride_;
   }
   // Takes effect with the next publish().
   void give_back(std::uint16_t id);
@@ -45,6 +45,7 @@ class BufferRing {
   std::size_t mapped_ = 0;
   std::uint32_t count_ = 0;
   std::uint32_t size_ = 0;
+  std::uint32_t stride_ = 0;  // from one to the next, bytes
   int unpublished_ = 0;
   std::uint16_t group_ = 0;
   bool registered_ = false;

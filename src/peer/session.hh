@@ -294,8 +294,9 @@ class Session {
   bool commit_sweep();
   bool commit_metadata();
   struct Committed {
-    std::uint32_t rejects = 0;
-    std::uint32_t cancels = 0;
+    // Wide, so that it isn't returned in registers, for which its bytes would have to be gathered.
+    std::size_t rejects = 0;
+    std::size_t cancels = 0;
     bool hashes = false;
   };
   [[nodiscard]] Committed committed() const;

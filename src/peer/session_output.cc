@@ -123,13 +123,14 @@ bool Session::commit_queues() {
   const bool seed = role_ == SessionRole::seed;
   // Before new requests, which may be made at once in the room of the cancelled ones.
   if (cancels_.size() > committed.cancels) {
-    const std::uint32_t count = std::min(cancels_.size() - committed.cancels, kBatchMax);
+    const auto count = static_cast<std::uint32_t>(
+        std::min<std::size_t>(cancels_.size() - committed.cancels, kBatchMax));
     commit(OutKind::cancels, count * kBlockMessageSize, count);
     return true;
   }
-  const std::uint32_t queued = rejects_.size() - committed.rejects;
+  const std::size_t queued = rejects_.size() - committed.rejects;
   if (queued > 0 && (seed || !peer_choking_)) {
-    const std::uint32_t count = std::min(queued, kBatchMax);
+    const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(queued, kBatchMax));
     commit(seed ? OutKind::rejects : OutKind::requests, count * kBlockMessageSize, count);
     return true;
   }

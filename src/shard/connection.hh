@@ -90,9 +90,15 @@ struct Shard::Pools {
   std::vector<Connection*> free_connections;
   std::uint32_t free_connection_count = 0;
   std::vector<Connection*> by_stream;    // by stream_index
-  std::unique_ptr<std::byte[]> windows;  // raw: a window is made when it is taken
+  std::unique_ptr<std::byte[]> windows;  // raw: a window is made when it is first taken
   std::vector<UploadWindow*> free_windows;
   std::uint32_t free_window_count = 0;
+  std::uint32_t windows_made = 0;  // the first so many
+  std::unique_ptr<Batch> batch;    // what is being sent now
+
+  [[nodiscard]] UploadWindow* unmade() const {
+    return reinterpret_cast<UploadWindow*>(windows.get()) + windows_made;
+  }
   std::vector<LeafJob> leaf_jobs;
   std::vector<ShardTorrent*> by_slot;  // by TorrentSlot
   std::vector<ShardTorrent*> leaving;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "shard/connection.hh"
+#include "shard/upload_batch.hh"
 
 namespace penstock {
 
@@ -53,6 +54,7 @@ Shard::Pools::Pools(const ShardLimits& limits, std::uint16_t shard_count)
       windows(std::make_unique_for_overwrite<std::byte[]>(limits.connections_max *
                                                           sizeof(UploadWindow))),
       free_windows(limits.connections_max),
+      batch(std::make_unique<Batch>()),
       leaf_jobs(kLeafJobs),
       by_slot(limits.torrents_max),
       leaving(limits.torrents_max),

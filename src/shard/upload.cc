@@ -13,7 +13,7 @@
 
 #include "shard/connection.hh"
 #include "shard/shard.hh"
-#include "wire/peer_wire.hh"
+#include "shard/upload_batch.hh"
 
 namespace penstock {
 
@@ -26,9 +26,6 @@ constexpr std::uint32_t kMissesMax = 32;
 constexpr int kRoundsMax = 4;
 // Parts that control messages may take of a batch.
 constexpr std::size_t kSmallPartsMax = 16;
-constexpr std::size_t kSmallScratch = 2048;
-constexpr std::size_t kPartsPerBlockMax = 4;
-constexpr std::uint32_t kPieceHeaderSize = wire::kPieceHeaderSize;
 // Under a rate limit, what all connections together get in a round of turns: this much of a
 // second's bytes.
 constexpr std::uint64_t kTurnsPerSecond = 1000;
@@ -41,82 +38,6 @@ constexpr std::uint32_t kBlocksWorthSending = 4;
 constexpr std::uint8_t kCyclesHeldMax = 8;
 
 }  // namespace
-
-// One try_send: what goes into it, and how to account for what of it was taken.
-struct Shard::Batch {
-  std::array<SendPart, kSendPartsMax> parts;
-  std::array<std::array<std::byte, kPieceHeaderSize>, UploadWindow::kSlots> headers;
-  std::array<std::byte, kSmallScratch> scratch;
-  std::array<UploadSlot*, UploadWindow::kSlots> slots;
-  std::size_t part_count = 0;
-  std::size_t slot_count = 0;
-  std::size_t bytes = 0;
-  std::size_t small_bytes = 0;
-  std::array<std::size_t, UploadWindow::kSlots> first_part;  // of slots[i]; they follow each other
-  std::array<std::size_t, UploadWindow::kSlots> parts_end;
-  bool starts_inside = false;  // slots[0] goes before the control messages
-  bool refused = false;        // no more parts can be kept
-
-  void add(const std::byte* data, std::uint32_t length, SendPart::Kind kind) {
-    parts[part_count++] = SendPart{data, length, kind};
-    bytes += length;
-  }
-  // The rest of a block, from slot.sent on. A header in front of it in the slab is of no use to
-  // those who keep: what they refer to is content, and nothing else.
-  void add_kept_block(UploadSlot& slot, KeptBlocks& kept, ContentRef content) {
-    slot.block.framed = false;
-    const std::size_t which = slot_count;
-    first_part[which] = part_count;
-    const std::uint32_t from = slot.sent < kPieceHeaderSize ? 0 : slot.sent - kPieceHeaderSize;
-    content.offset += from;
-    add_block(slot);
-    const std::size_t headers_of = slot.sent < kPieceHeaderSize ? 1 : 0;
-    for (std::size_t i = first_part[which] + headers_of; i < part_count; ++i) {
-      SendPart& part = parts[i];
-      content.length = part.length;
-      part.content = content;
-      if (part.kind != SendPart::Kind::small) part.pin = kept.new_pin();
-      content.offset += part.length;
-    }
-    parts_end[which] = part_count;
-  }
-  void add_block(UploadSlot& slot) {
-    auto& header = headers[slot_count];
-    slots[slot_count++] = &slot;
-    std::uint32_t skip = slot.sent;
-    const Block& block = slot.block;
-    const std::uint32_t in_front = block.framed ? kPieceHeaderSize : 0;
-    if (block.framed) {
-      // The header comes with the first part.
-    } else if (skip < kPieceHeaderSize) {
-      header = wire::encode_piece_header(slot.piece, slot.begin, slot.length);
-      add(header.data() + skip, kPieceHeaderSize - skip, SendPart::Kind::small);
-      skip = 0;
-    } else {
-      skip -= kPieceHeaderSize;
-    }
-    for (std::uint32_t i = 0; i < block.part_count; ++i) {
-      const BlockPart& part = block.parts[i];
-      const std::uint32_t more = i == 0 ? in_front : 0;
-      const std::byte* const data = part.data - more;
-      const std::uint32_t length = part.length + more;
-      if (skip >= length) {
-        skip -= length;
-        continue;
-      }
-      add(data + skip, length - skip, kind_of(part));
-      skip = 0;
-    }
-  }
-  [[nodiscard]] std::span<const SendPart> parts_of(std::size_t which) const {
-    return std::span(parts).subspan(first_part[which], parts_end[which] - first_part[which]);
-  }
-  static SendPart::Kind kind_of(const BlockPart& part) {
-    if (part.tail) return SendPart::Kind::small;
-    return part.hot ? SendPart::Kind::hot_slab : SendPart::Kind::slab;
-  }
-  [[nodiscard]] bool has_room() const { return part_count + kPartsPerBlockMax <= parts.size(); }
-};
 
 // Blocks that a connection may send in this turn; 0: a rate limit says wait.
 std::uint32_t Shard::quantum(Instant now, const Connection& c) {
@@ -151,7 +72,8 @@ Shard::Pumped Shard::pump(Instant now, Connection& c) {
     if (blocks > 0 && !c.session.choked()) refused = !refill(now, c, blocks);
     if (c.session.closed()) return Pumped::idle;
     if (waits_for_others(c)) return Pumped::more;
-    Batch batch;
+    Batch& batch = *pools_->batch;
+    batch.clear();
     if (!compose(now, c, batch, blocks)) {
       if (refused || batch.refused) return Pumped::refused;
       if (blocks == 0 && (c.window != nullptr || c.session.request_count() > 0)) {
@@ -304,10 +226,10 @@ void Shard::settle(Instant now, Connection& c, const Batch& batch, const SendRes
   std::uint64_t payload = 0;
   const auto take_block = [&](std::size_t which) {
     UploadSlot& slot = *batch.slots[which];
-    const std::uint32_t whole = kPieceHeaderSize + slot.length;
+    const std::uint32_t whole = wire::kPieceHeaderSize + slot.length;
     const auto taken = static_cast<std::uint32_t>(std::min<std::size_t>(left, whole - slot.sent));
     const std::uint32_t header_left =
-        slot.sent < kPieceHeaderSize ? kPieceHeaderSize - slot.sent : 0;
+        slot.sent < wire::kPieceHeaderSize ? wire::kPieceHeaderSize - slot.sent : 0;
     payload += taken > header_left ? taken - header_left : 0;
     left -= taken;
     slot.sent += taken;
@@ -463,10 +385,14 @@ void Shard::drop_unsent(Instant now, Connection& c) {
 
 UploadWindow* Shard::take_window() {
   if (pools_->free_window_count == 0) return nullptr;
-  return new (pools_->free_windows[--pools_->free_window_count]) UploadWindow;
+  UploadWindow* const window = pools_->free_windows[--pools_->free_window_count];
+  if (window < pools_->unmade()) return window;
+  ++pools_->windows_made;
+  return new (window) UploadWindow;
 }
 
 void Shard::free_window(Connection& c) {
+  c.window->clear();
   pools_->free_windows[pools_->free_window_count++] = c.window;
   c.window = nullptr;
 }

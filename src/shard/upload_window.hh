@@ -80,6 +80,12 @@ class UploadWindow {
     }
     count_ = kept;
   }
+  // As it was made, but for what free slots have in them.
+  void clear() {
+    for (std::uint32_t i = 0; i < count_; ++i)
+      slots_[order_[i]].state = UploadSlot::State::free;
+    count_ = hint_ = 0;
+  }
   [[nodiscard]] std::uint32_t size() const { return count_; }
   [[nodiscard]] bool full() const { return count_ == kSlots; }
 
