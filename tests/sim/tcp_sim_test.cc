@@ -47,6 +47,7 @@ constexpr Regress kRegress[] = {
     {10509, "data behind a later timestamp may be dropped, and isn't due for an ACK"},
     {11485, "two connections from one port of a client, to two of a server"},
     {15392, "a SYN that comes again after a reset is answered as a new one"},
+    {29115, "a path may lose so much that the user timeout comes first"},
     {23799, "a server that gave up a half-open connection knows nothing of it"},
 };
 
@@ -68,6 +69,8 @@ TEST(TcpSim, TheBoundIsDerivedFromTheLoss) {
   const Duration quiet = liveness_bound(plan);
   plan.paths[0].loss = 300'000;
   EXPECT_GT(liveness_bound(plan), quiet);
+  EXPECT_FALSE(may_time_out({}));
+  EXPECT_TRUE(may_time_out(plan));
   EXPECT_LT(liveness_bound(plan), Duration::seconds(3600));
 }
 

@@ -274,7 +274,9 @@ std::string TcpWorld::stuck(Instant now) const {
       if (alone) bound = bound + kGiveUp;
       if (leg->plan.kind == ConnectionPlan::Kind::nowhere) bound = bound + kGiveUp;
       if (now - last <= bound) continue;
-      if (alone && (plan_.cut || other->content_lost || leg->content_lost ||
+      const bool gave_up =
+          other != nullptr && other->error == StreamError::timed_out && may_time_out(plan_);
+      if (alone && (plan_.cut || gave_up || other->content_lost || leg->content_lost ||
                     leg->plan.kind != ConnectionPlan::Kind::exchange)) {
         apps_[leg->client ? pair.client_side : 1 - pair.client_side]->give_up(
             now, *(leg->client ? pair.client : pair.server));
@@ -326,11 +328,17 @@ std::string TcpWorld::judge_leg(const Leg& leg) const {
   return {};
 }
 
+static bool timed_out(const Leg* leg) {
+  return leg != nullptr && leg->error == StreamError::timed_out;
+}
+
 std::string TcpWorld::judge() const {
   for (const Pair& pair : pairs_) {
     const bool lost =
         pair.client->content_lost || (pair.server != nullptr && pair.server->content_lost);
     if (lost || plan_.cut || unknown_to_server(pair)) continue;
+    if (may_time_out(plan_) && (timed_out(pair.client.get()) || timed_out(pair.server.get())))
+      continue;
     if (pair.server != nullptr && pair.server->state == Leg::State::waiting &&
         pair.client->plan.kind == ConnectionPlan::Kind::exchange && pair.client->connected) {
       return "connection " + std::to_string(pair.client->plan.port) + " was never accepted";

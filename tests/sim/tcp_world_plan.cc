@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "sim/tcp_world.hh"
+#include "tcp/limits.hh"
 
 namespace penstock::test {
 namespace {
@@ -291,10 +292,19 @@ TcpWorldPlan TcpWorldPlan::draw(std::uint64_t seed) {
   return plan;
 }
 
-Duration liveness_bound(const TcpWorldPlan& plan) {
+namespace {
+
+// Of one try to get something over and hear of it.
+struct Odds {
+  double lost = 0;   // that it fails
+  Duration timeout;  // before the first one is repeated
+};
+
+constexpr Duration kTimeoutMost = Duration::seconds(60);
+
+Odds odds(const TcpWorldPlan& plan) {
   double through = 1;
   Duration round{};
-  Duration outage{};
   for (int side = 0; side < 2; ++side) {
     const support::PathOptions& p = plan.paths[side];
     double lost = p.loss / 1e6 + p.corrupt / 1e6;
@@ -307,27 +317,46 @@ Duration liveness_bound(const TcpWorldPlan& plan) {
     round = round + ring_time(plan.nics[side]);
     if (p.rate != 0) round = round + ms(static_cast<std::int64_t>(1000ULL * p.queue / p.rate));
     round = round + p.bad_mean * 5;
-    if (p.dead_until != Instant::never() && p.dead_from < p.dead_until) {
-      outage = std::max(outage, p.dead_until - p.dead_from);
-    }
   }
   // Full queues drop, too: one packet in ten at least is taken to go that way.
-  const double p = std::max(0.1, 1 - through);
-  const int tries = static_cast<int>(std::ceil(9 / -std::log10(p)));
+  return {std::max(0.1, 1 - through), ms(1000) + round * 3};
+}
+
+}  // namespace
+
+Duration liveness_bound(const TcpWorldPlan& plan) {
+  Duration outage{};
+  for (const support::PathOptions& p : plan.paths) {
+    if (p.dead_until != Instant::never() && p.dead_from < p.dead_until)
+      outage = std::max(outage, p.dead_until - p.dead_from);
+  }
+  const auto [lost, first] = odds(plan);
+  const int tries = static_cast<int>(std::ceil(9 / -std::log10(lost)));
   Duration stall = std::max(plan.apps[0].stop_most, plan.apps[1].stop_most);
   stall = std::max(stall, std::max(plan.apps[0].content_most, plan.apps[1].content_most));
   stall = std::max(stall, std::max(plan.apps[0].think_most, plan.apps[1].think_most));
-  Duration timeout = ms(1000) + round * 3;
+  Duration timeout = first;
   Duration sum = stall * 3 + outage * 3;
   for (int i = 0; i < tries; ++i) {
     sum = sum + timeout;
-    timeout = std::min(timeout * 2, Duration::seconds(60));
+    timeout = std::min(timeout * 2, kTimeoutMost);
   }
   // A path that swallows large packets is found by timeouts: four of them may go by (RFC 4821).
   for (const support::PathOptions& path : plan.paths) {
     if (path.mtu < 9000 && !path.answer_too_big) sum = sum + Duration::seconds(60);
   }
   return sum;
+}
+
+bool may_time_out(const TcpWorldPlan& plan) {
+  auto [lost, timeout] = odds(plan);
+  double all_lost = 1;
+  for (Duration spent{}; spent + timeout <= tcp::Limits{}.user_timeout;) {
+    spent = spent + timeout;
+    timeout = std::min(timeout * 2, kTimeoutMost);
+    all_lost *= lost;
+  }
+  return all_lost > 1e-4;
 }
 
 std::string TcpWorldPlan::describe() const {
