@@ -56,12 +56,6 @@ VnetHeader header_of(const net::TxFrame& frame) {
   return header;
 }
 
-wire::MacAddress beside(wire::MacAddress mac) {
-  mac.bytes[0] = static_cast<std::uint8_t>((mac.bytes[0] | 0x02) & ~0x01);
-  mac.bytes[5] ^= 0x01;
-  return mac;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<TapPort>> TapPort::create(const TapOptions& options) {
@@ -72,7 +66,7 @@ Result<std::unique_ptr<TapPort>> TapPort::create(const TapOptions& options) {
 
 TapPort::TapPort(TapDevice device, const TapOptions& options)
     : device_(std::move(device)), memory_(std::make_unique<std::byte[]>(kMemorySize)) {
-  info_.mac = options.mac == wire::MacAddress{} ? beside(device_.kernel_mac) : options.mac;
+  info_.mac = options.mac.is_zero() ? device_.kernel_mac.beside() : options.mac;
   info_.mtu = device_.mtu;
   info_.tx_checksum = options.offload;
   info_.tso_bytes_max = options.offload ? kTsoBytesMax : 0;

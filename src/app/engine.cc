@@ -193,7 +193,7 @@ Result<void> Engine::start_shards() {
     runner.io.listen = listen;
     runner.io.streams_max = runner.limits.streams_max();
     seeds.fill(std::as_writable_bytes(std::span(&runner.seed, 1)));
-    if (options_.tap) set_up_tap(runner, seeds);
+    if (options_.network) set_up_own_tcp(runner, seeds);
     auto started = ShardRunner::start(std::move(runner), *exchange_);
     if (!started) return tl::unexpected(std::move(started).error());
     runners_.push_back(std::move(*started));
@@ -205,31 +205,32 @@ Result<void> Engine::start_shards() {
 
 // What the addresses and the backend don't allow.
 Result<void> Engine::check_network() const {
-  if (!options_.tap) return check_ports_free(options_.listen);
+  if (!options_.network) return check_ports_free(options_.listen);
   if (options_.shards > 1) {
-    return fail("a TAP interface has one queue: this backend takes one shard for now (--shards 1)",
+    return fail("own TCP uses one queue of a device: it takes one shard for now (--shards 1)",
                 ErrorKind::usage);
   }
-  if (options_.tap->addresses.empty()) {
-    return fail("a TAP interface needs an address of ours (--address)", ErrorKind::usage);
+  if (options_.network->addresses.empty()) {
+    return fail("own TCP needs an address of ours (--address)", ErrorKind::usage);
   }
   return {};
 }
 
-void Engine::set_up_tap(RunnerOptions& runner, Entropy& entropy) const {
-  TapIoOptions tap;
-  tap.network = *options_.tap;
+void Engine::set_up_own_tcp(RunnerOptions& runner, Entropy& entropy) const {
+  OwnTcpOptions own;
+  own.network = *options_.network;
   for (const Endpoint& endpoint : options_.listen)
-    tap.ports.push_back(endpoint.port);
-  entropy.fill(std::as_writable_bytes(std::span(tap.secret)));
+    own.ports.push_back(endpoint.port);
+  entropy.fill(std::as_writable_bytes(std::span(own.secret)));
   // What one peer doesn't acknowledge must leave most of the memory to others.
-  tap.send_buffer = static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(options_.cache_bytes / 16, kSendBufferMin, tap.send_buffer));
+  own.send_buffer = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(options_.cache_bytes / 16, kSendBufferMin, own.send_buffer));
   runner.limits.kept_parts_max = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(options_.cache_bytes / kBlockSize * kKeepersPerBlock, kKeptPartsMax));
   // A header in front of a block in memory is for senders that hand out pages.
   runner.store_limits.frame_after = 0;
-  runner.io.tap = std::move(tap);
+  runner.io.content = runner.arena.memory();
+  runner.io.own_tcp = std::move(own);
 }
 
 Engine::~Engine() {

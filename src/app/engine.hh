@@ -46,7 +46,7 @@ class Engine final : public control::EngineApi {
   explicit Engine(const control::EngineOptions& options);
   Result<void> start_shards();
   [[nodiscard]] Result<void> check_network() const;
-  void set_up_tap(RunnerOptions& runner, Entropy& entropy) const;
+  void set_up_own_tcp(RunnerOptions& runner, Entropy& entropy) const;
   [[nodiscard]] ShardLimits limits_of(const control::EngineLimits& limits,
                                       std::uint32_t shards) const;
   void publish(Entry& entry);

@@ -1,6 +1,6 @@
 #include "app/shard_io.hh"
 
-#include "app/tap_io.hh"
+#include "app/own_tcp_io.hh"
 #include "disk_posix/posix_storage.hh"
 #include "disk_uring/uring_storage.hh"
 #include "stream_kernel/epoll_streams.hh"
@@ -90,7 +90,7 @@ Result<std::unique_ptr<ShardIo>> make_posix_io(const IoOptions& options,
 }  // namespace
 
 Result<std::unique_ptr<ShardIo>> make_shard_io(const IoOptions& options) {
-  if (options.tap) return make_tap_io(options);
+  if (options.own_tcp) return make_own_tcp_io(options);
   auto listeners = stream_kernel::open_listeners(options.listen, {});
   if (!listeners) return tl::unexpected(std::move(listeners).error());
   if (!options.capabilities.uring) return make_posix_io(options, std::move(*listeners));

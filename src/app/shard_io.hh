@@ -5,6 +5,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,9 @@
 
 namespace penstock::app {
 
-// Own TCP over a TAP interface.
-struct TapIoOptions {
-  control::TapNetwork network;
+// Own TCP, instead of the kernel's.
+struct OwnTcpOptions {
+  control::OwnNetwork network;
   std::vector<std::uint16_t> ports;       // to listen at
   std::array<std::uint64_t, 2> secret{};  // unpredictable
   std::uint32_t send_buffer = 4u << 20;   // bytes, of a connection
@@ -36,7 +37,8 @@ struct IoOptions {
   std::uint32_t streams_max = 4096;
   std::uint32_t receive_buffers = 1024;  // a power of two
   std::uint32_t receive_buffer_size = 4096;
-  std::optional<TapIoOptions> tap;  // else kernel TCP, at `listen`
+  std::span<std::byte> content;          // the shard's part of the arena
+  std::optional<OwnTcpOptions> own_tcp;  // else kernel TCP, at `listen`
 };
 
 class ShardIo : public Parker {
@@ -60,6 +62,8 @@ class ShardIo : public Parker {
   [[nodiscard]] virtual const char* splice_trouble() const = 0;
   // Streams are still being brought to an end, by us: the kernel won't do it.
   [[nodiscard]] virtual bool draining() const { return false; }
+  // How payload left, where the device of own TCP tells.
+  [[nodiscard]] virtual control::PayloadBytes payload() const { return {}; }
   // Why no peer can be reached any more, for good; empty: they can. Static.
   [[nodiscard]] virtual const char* failure() const { return ""; }
 };

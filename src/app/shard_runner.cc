@@ -113,6 +113,10 @@ void ShardRunner::loop(ShardIo& io, Shard& shard) {
     system_calls_.store(io.system_calls(), std::memory_order_relaxed);
     splice_trouble_.store(io.splice_trouble(), std::memory_order_relaxed);
     failure_.store(io.failure(), std::memory_order_relaxed);
+    const control::PayloadBytes payload = io.payload();
+    zero_copy_.store(payload.zero_copy, std::memory_order_relaxed);
+    copied_.store(payload.copied, std::memory_order_relaxed);
+    copy_reason_.store(payload.reason, std::memory_order_relaxed);
     if (shard.work_left() || options_.idle == control::IdleMode::spin) {
       io.wait(Duration{});
       now = clock.now();
@@ -153,6 +157,9 @@ void ShardRunner::read_counters(control::ShardSnapshot& out) const {
   out.sheds = read(c.sheds);
   out.needs = read(c.needs);
   out.system_calls = system_calls_.load(std::memory_order_relaxed);
+  out.payload = {zero_copy_.load(std::memory_order_relaxed),
+                 copied_.load(std::memory_order_relaxed),
+                 copy_reason_.load(std::memory_order_relaxed)};
   shard_->read_store_counters(out.store);
   out.closes.resize(kCloseReasonCount);
   for (std::size_t i = 0; i < kCloseReasonCount; ++i)

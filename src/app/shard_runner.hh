@@ -77,6 +77,10 @@ class ShardRunner {
   std::unique_ptr<Shard> shard_;  // made by the thread, freed after its end
   std::unique_ptr<Store> store_;
   std::atomic<std::uint64_t> system_calls_{0};
+  // ShardIo::payload, likewise.
+  std::atomic<std::uint64_t> zero_copy_{0};
+  std::atomic<std::uint64_t> copied_{0};
+  std::atomic<const char*> copy_reason_{""};
   std::atomic<const char*> splice_trouble_{""};
   std::atomic<const char*> failure_{""};
   // Set by control (release), taken and cleared by the shard's thread (acquire).

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 #include <nlohmann/json.hpp>
@@ -37,13 +38,14 @@ struct SeedOptions {
   std::string idle = "adaptive";
   std::string backend = "kernel";
   std::string interface = "tap0";
+  std::string device;
   std::vector<std::string> addresses;
   std::vector<std::string> gateways;
   bool no_offload = false;
 };
 
 // "10.0.0.2/24", "fd00::2/64"
-Result<control::TapNetwork::Address> parse_address(const std::string& text) {
+Result<control::OwnNetwork::Address> parse_address(const std::string& text) {
   const std::size_t slash = text.find('/');
   auto ip = parse_ip(text.substr(0, slash));
   if (!ip) return tl::unexpected(std::move(ip).error());
@@ -57,13 +59,21 @@ Result<control::TapNetwork::Address> parse_address(const std::string& text) {
     return fail("\"" + text + "\": ADDR/PREFIX is expected, such as 10.0.0.2/24 or fd00::2/64",
                 ErrorKind::usage);
   }
-  return control::TapNetwork::Address{*ip, static_cast<std::uint8_t>(length), {}};
+  return control::OwnNetwork::Address{*ip, static_cast<std::uint8_t>(length), {}};
 }
 
 // A gateway is that of the addresses of its family.
-Result<control::TapNetwork> tap_network(const SeedOptions& options) {
-  control::TapNetwork network;
-  network.interface = options.interface;
+Result<control::OwnNetwork> own_network(const SeedOptions& options) {
+  const bool dpdk = options.backend == "dpdk";
+  control::OwnNetwork network;
+  network.driver = dpdk ? control::OwnNetwork::Driver::dpdk : control::OwnNetwork::Driver::tap;
+  network.device = dpdk ? options.device : options.interface;
+  if (network.device.empty()) {
+    return fail(
+        "--backend dpdk needs --device: a PCI address, or a virtual device such as "
+        "net_tap0,iface=seed0",
+        ErrorKind::usage);
+  }
   network.offload = !options.no_offload;
   for (const std::string& text : options.addresses) {
     auto address = parse_address(text);
@@ -71,7 +81,8 @@ Result<control::TapNetwork> tap_network(const SeedOptions& options) {
     network.addresses.push_back(*address);
   }
   if (network.addresses.empty()) {
-    return fail("--backend tap needs --address ADDR/PREFIX: an address of its own, not the host's",
+    return fail("--backend " + options.backend +
+                    " needs --address ADDR/PREFIX: an address of its own, not the host's",
                 ErrorKind::usage);
   }
   for (const std::string& text : options.gateways) {
@@ -91,20 +102,21 @@ Result<control::TapNetwork> tap_network(const SeedOptions& options) {
 }
 
 // With own TCP all addresses are listened at: --listen says the port.
-Result<void> set_up_tap(const SeedOptions& options, EngineOptions& engine) {
-  auto network = tap_network(options);
+Result<void> set_up_own_tcp(const SeedOptions& options, EngineOptions& engine) {
+  auto network = own_network(options);
   if (!network) return tl::unexpected(std::move(network).error());
   for (const Endpoint& endpoint : engine.listen) {
     bool ours = endpoint.ip.is_unspecified() || endpoint.ip == IpAddress::v4(0, 0, 0, 0);
     for (const auto& address : network->addresses)
       ours |= address.address == endpoint.ip;
     if (!ours) {
-      return fail("--listen " + endpoint.to_string() + ": with --backend tap, give :PORT",
+      return fail("--listen " + endpoint.to_string() + ": with --backend " + options.backend +
+                      ", give :PORT",
                   ErrorKind::usage);
     }
     if (endpoint.port == 0) return fail("--listen: a port that isn't 0", ErrorKind::usage);
   }
-  engine.tap = std::move(*network);
+  engine.network = std::move(*network);
   return {};
 }
 
@@ -132,10 +144,14 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
     engine.limits.upload_rate = *rate;
   }
   engine.state_directory = state;
-  if (options.backend == "tap") {
-    if (auto set = set_up_tap(options, engine); !set) return tl::unexpected(set.error());
+  if (!options.device.empty() && options.backend != "dpdk") {
+    return fail("--device is for --backend dpdk", ErrorKind::usage);
+  }
+  if (options.backend != "kernel") {
+    if (auto set = set_up_own_tcp(options, engine); !set) return tl::unexpected(set.error());
   } else if (!options.addresses.empty() || !options.gateways.empty() || options.no_offload) {
-    return fail("--address, --gateway and --no-offload are for --backend tap", ErrorKind::usage);
+    return fail("--address, --gateway and --no-offload are for --backend tap and --backend dpdk",
+                ErrorKind::usage);
   }
   return engine;
 }
@@ -156,6 +172,8 @@ struct Totals {
   std::uint64_t needs = 0;
   std::uint64_t accepted = 0;
   std::uint64_t connections = 0;
+  std::uint64_t zero_copy = 0;
+  std::map<std::string, std::uint64_t> copied;  // by reason
   double busy_seconds = 0;
   std::uint64_t checking = 0;         // torrents that are being hashed before they are served
   std::uint64_t pieces_verified = 0;  // now
@@ -172,6 +190,8 @@ Totals add_up(const EngineSnapshot& snapshot) {
     totals.cross_shard += shard.cross_shard_wants;
     totals.system_calls += shard.system_calls;
     totals.sheds += shard.sheds;
+    totals.zero_copy += shard.payload.zero_copy;
+    if (shard.payload.copied > 0) totals.copied[shard.payload.reason] += shard.payload.copied;
     totals.needs += shard.needs;
     totals.accepted += shard.accepted;
     totals.connections += shard.connections;
@@ -230,6 +250,8 @@ ordered_json as_json(const Totals& t, const EngineSnapshot& snapshot, double sec
           {"system_calls", t.system_calls},
           {"sheds", t.sheds},
           {"needs", t.needs},
+          {"payload_bytes_zero_copy", t.zero_copy},
+          {"payload_bytes_copied", t.copied},
           {"busy_seconds", t.busy_seconds},
           {"closes", std::move(closes)}};
 }
@@ -394,13 +416,17 @@ void register_seed(Program& program, control::EngineFactory factory) {
       ->type_name("adaptive|spin")
       ->check(CLI::IsMember({"adaptive", "spin"}))
       ->capture_default_str();
-  app.add_option("--backend", options->backend, "Whose TCP: the kernel's, or own over a TAP device")
-      ->type_name("kernel|tap")
-      ->check(CLI::IsMember({"kernel", "tap"}))
+  app.add_option("--backend", options->backend,
+                 "Whose TCP: the kernel's, or own over a TAP or a DPDK device")
+      ->type_name("kernel|tap|dpdk")
+      ->check(CLI::IsMember({"kernel", "tap", "dpdk"}))
       ->capture_default_str();
   app.add_option("--interface", options->interface, "The TAP interface, for --backend tap")
       ->type_name("NAME")
       ->capture_default_str();
+  app.add_option("--device", options->device,
+                 "For --backend dpdk: a PCI address, or a virtual device and its arguments")
+      ->type_name("DEVICE");
   app.add_option("--address", options->addresses,
                  "An address on it that is ours alone; once per address")
       ->type_name("ADDR/PREFIX")
@@ -409,7 +435,7 @@ void register_seed(Program& program, control::EngineFactory factory) {
       ->type_name("ADDR")
       ->allow_extra_args(false);
   app.add_flag("--no-offload", options->no_offload,
-               "Cut segments and sum them ourselves, not by the TAP device");
+               "Cut segments and sum them ourselves, not by the device");
 }
 
 }  // namespace penstock::cli

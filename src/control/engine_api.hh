@@ -37,17 +37,20 @@ enum class IdleMode : std::uint8_t {
   spin,      // they never do: a core each, the lowest latency
 };
 
-// Own TCP through a TAP interface, instead of the kernel's.
-struct TapNetwork {
+// Own TCP over a device of ours, instead of the kernel's.
+struct OwnNetwork {
+  enum class Driver : std::uint8_t { tap, dpdk };
   // An address of ours on the link; IPv4 and IPv6.
   struct Address {
     IpAddress address;
     std::uint8_t prefix_length = 0;
     IpAddress gateway;  // unspecified: none
   };
-  std::string interface;
+  Driver driver = Driver::tap;
+  // tap: the interface. dpdk: a device in EAL's words, "net_tap0,iface=seed0" or "0000:01:00.0".
+  std::string device;
   std::vector<Address> addresses;  // at least one
-  bool offload = true;             // TSO and checksums are the device's
+  bool offload = true;             // TSO and checksums are the device's, where it can
 };
 
 // What may change while the engine runs.
@@ -70,7 +73,7 @@ struct EngineOptions {
   std::string state_directory;
   EngineLimits limits;
   // None: the kernel's TCP. Else `listen` has ports alone, at every address of it.
-  std::optional<TapNetwork> tap;
+  std::optional<OwnNetwork> network;
 };
 
 struct AddTorrent {
@@ -96,6 +99,13 @@ struct TorrentSnapshot {
   std::uint32_t pieces_lost = 0;
 };
 
+// How payload went to a device of own TCP, bytes.
+struct PayloadBytes {
+  std::uint64_t zero_copy = 0;
+  std::uint64_t copied = 0;
+  const char* reason = "";  // why it is copied; static, snake_case
+};
+
 // Counters since the start, but for what says "now".
 struct ShardSnapshot {
   std::uint64_t cycles_busy = 0;  // duty cycles that found something to do
@@ -110,6 +120,7 @@ struct ShardSnapshot {
   std::uint64_t payload_bytes = 0;   // of PIECE messages
   std::uint64_t cross_shard_wants = 0;
   std::uint64_t system_calls = 0;
+  PayloadBytes payload;     // of frames: what was sent twice counts twice
   std::uint64_t sheds = 0;  // streams that gave up memory of content they had to keep
   std::uint64_t needs = 0;  // references to content that streams asked for again
   StoreCounters store;

@@ -1,7 +1,7 @@
 // Seam: bursts of Ethernet frames (ARCHITECTURE §1). Virtual per burst, never per frame.
 //
 // A NicPort is one queue pair of a device, for one shard; one thread uses it. Real drivers:
-// drivers/nic_tap, later nic_dpdk and nic_xdp; tests: a simulated link in tests/support.
+// drivers/nic_tap, drivers/nic_dpdk, later nic_xdp; tests: a simulated link in tests/support.
 #pragma once
 
 #include <array>
@@ -45,7 +45,8 @@ struct RxFrame {
 
 // Memory of content, by reference. `in_use`, if there is one, is counted up by the port when it
 // takes the frame, and down (on the same thread) when the device has let go of the bytes: they must
-// stay as they are for so long. A port that copies before tx_burst returns leaves it alone.
+// stay as they are for so long. A port that copies before tx_burst returns leaves it alone. Without
+// a counter the bytes stay for as long as the port lives.
 struct PayloadPart {
   const std::byte* data = nullptr;
   std::uint32_t length = 0;

@@ -22,6 +22,14 @@ struct MacAddress {
   // Multicast or broadcast (IEEE 802, the group bit).
   [[nodiscard]] constexpr bool is_group() const { return (bytes[0] & 1) != 0; }
   [[nodiscard]] constexpr bool is_zero() const { return *this == MacAddress{}; }
+  // With another last bit, marked as administered locally: for us at the other end of a cable of
+  // which only the kernel's end has an address.
+  [[nodiscard]] constexpr MacAddress beside() const {
+    MacAddress other = *this;
+    other.bytes[0] = static_cast<std::uint8_t>((bytes[0] | 0x02) & ~0x01);
+    other.bytes[5] ^= 0x01;
+    return other;
+  }
 };
 
 struct EtherType {

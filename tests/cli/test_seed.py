@@ -201,6 +201,7 @@ class Seed(Case):
     def test_mistakes(self):
         self.write("set/file", noise(1000))
         tap = ("--backend", "tap")
+        null = ("--backend", "dpdk", "--device", "net_null0", "--address", "10.0.0.2/24")
         for status, words, arguments in (
                 (1, ['"none"', "no such file"], ["none"]),
                 (2, ["there is no option --vrify: did you mean --verify?"], ["set", "--vrify"]),
@@ -222,6 +223,14 @@ class Seed(Case):
                 (2, ["one shard"], ["set", *tap, "--address", "10.0.0.2/24", "--shards", "2"]),
                 (2, ["--backend tap"], ["set", "--address", "10.0.0.2/24"]),
                 (2, ["--backend tap"], ["set", "--no-offload"]),
+                (2, ["needs --device"], ["set", "--backend", "dpdk", "--address", "10.0.0.2/24"]),
+                (2, ["--device is for --backend dpdk"], ["set", *tap, "--device", "net_tap0"]),
+                (2, ["--backend dpdk needs --address"],
+                 ["set", "--backend", "dpdk", "--device", "net_null0"]),
+                (2, ["one shard"], ["set", *null, "--shards", "2"]),
+                # Built without it, it says that.
+                (1, ["DPDK"], ["set", "--backend", "dpdk", "--device", "net_nothing0",
+                               "--address", "10.0.0.2/24"]),
                 (1, ["interface lo"],
                  ["set", *tap, "--address", "10.0.0.2/24", "--interface", "lo"])):
             with self.subTest(arguments=arguments):

@@ -1,13 +1,18 @@
-"""The cable between a seed with a TCP of its own (`--backend tap`) and the clients' kernel: a TAP
-interface, or two of them with a bad link between (tests/relay).
+"""The cable between a seed with a TCP of its own (`--backend tap`, `--backend dpdk`) and the
+clients' kernel: a TAP interface, two of them with a bad link between (tests/relay), or a veth pair.
 
 The kernel has 10.98.N.1 at its end, the seed is 10.98.N.2 and reaches all else by way of the kernel.
 """
 
+import array
+import fcntl
 import itertools
 import json
 import os
+import socket
+import struct
 import subprocess
+import tempfile
 
 import support
 
@@ -19,14 +24,25 @@ KINDS = {
     "tap-threads": ([], ""),  # without io_uring
     "tap-loss": ([], "loss=1%,delay=2ms"),
     "tap-bad": ([], "loss=1%,delay=2ms,jitter=1ms,reorder=1%,duplicate=1%,corrupt=0.1%"),
+    "dpdk-tap": ([], ""),  # net_tap
+    "dpdk-tap-loss": ([], "loss=1%,delay=2ms"),
+    "dpdk-packet": ([], ""),  # net_af_packet on a veth pair
 }
 _numbers = itertools.count(1)
 
 
-def lacking(kind, relay):
+# <linux/ethtool.h>: what a kernel may leave to a device. A packet socket sees frames before any
+# device does.
+SIOCETHTOOL = 0x8946
+SUMS, TSO, GSO = 0x17, 0x1F, 0x24
+
+
+def lacking(kind, relay, program):
     """What is missing on this machine for it, or an empty string."""
     if kind == "kernel":
         return ""
+    if kind.startswith("dpdk") and (why := _lacks_dpdk(program)):
+        return why
     if support.address() != support.NAMESPACE_ADDRESS:
         return "no network namespace here (unshare)"
     made = _ip("tuntap", "add", "dev", "probe0", "mode", "tap")
@@ -36,6 +52,27 @@ def lacking(kind, relay):
     if KINDS[kind][1] and not os.access(relay, os.X_OK):
         return f"{relay} is not there: build it (ninja tests/relay/relay)"
     return ""
+
+
+def _lacks_dpdk(program):
+    """Whether it was built without: it says so before it opens anything."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [program, "seed", folder, "--state", folder, "--backend", "dpdk", "--device", "none0"]
+            + ["--address", "10.0.0.2/24"],
+            capture_output=True,
+            text=True,
+        )
+    return "penstock is built without DPDK" if "without DPDK" in done.stderr else ""
+
+
+def _sum_and_cut(interface):
+    """Makes the kernel do on this interface what it would have left to a device."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for command in (SUMS, TSO, GSO):
+            value = array.array("I", [command, 0])
+            request = struct.pack("16sP16x", interface.encode(), value.buffer_info()[0])
+            fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
 
 def _ip(*words):
@@ -56,8 +93,20 @@ class Cable:
         self.kernel, self.seed = f"10.98.{number}.1", f"10.98.{number}.2"
         self.relay = None
         self.figures = {}
-        _do("tuntap", "add", "dev", self.interface, "mode", "tap")
+        self.backend = ["--backend", "tap", "--interface", self.interface]
+        self.veth = kind == "dpdk-packet"
         end = self.interface
+        if kind.startswith("dpdk-tap"):
+            self.backend = ["--backend", "dpdk", "--device", f"net_tap0,iface={end}"]
+            _do("tuntap", "add", "dev", end, "mode", "tap", "multi_queue")
+        elif self.veth:
+            self.backend = ["--backend", "dpdk", "--device", f"net_af_packet0,iface={end}"]
+            _do("link", "add", end, "type", "veth", "peer", "name", f"link{number}")
+            _do("link", "set", end, "arp", "off", "addrgenmode", "none", "up")
+            end = f"link{number}"
+            _sum_and_cut(end)
+        else:
+            _do("tuntap", "add", "dev", end, "mode", "tap")
         if link:
             _do("link", "set", end, "arp", "off", "addrgenmode", "none", "up")
             self.relay = support.Process(
@@ -76,7 +125,7 @@ class Cable:
     def arguments(self):
         """What `penstock seed` needs to be at the other end."""
         return [
-            *("--backend", "tap", "--interface", self.interface),
+            *self.backend,
             *("--address", f"{self.seed}/24", "--gateway", self.kernel),
             *self.options,
         ]
@@ -87,6 +136,6 @@ class Cable:
             self.relay.stop()
             text = self.relay.stdout.read()
             self.figures = json.loads(text) if text.strip() else {}
-        _ip("tuntap", "delete", "dev", self.interface, "mode", "tap")
+        _ip("link", "delete", "dev", self.interface)
         if self.relay and not self.figures.get("ab", {}).get("lost"):
             raise support.Failure(f"the link lost nothing: {self.figures}")

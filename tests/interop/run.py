@@ -333,7 +333,9 @@ def main():
 
     options.relay = os.path.abspath(options.relay)
     lacking = {name: clients.ALL[name].lacking() for name in options.clients}
-    lacking |= {name: cable.lacking(name, options.relay) for name in options.network}
+    lacking |= {
+        name: cable.lacking(name, options.relay, options.seed_program) for name in options.network
+    }
     skipped = [
         cell for cell in cells if any(lacking[name] for name in (*cell.clients, cell.network))
     ]

@@ -1,0 +1,221 @@
+#include "nic_dpdk/dpdk_port.hh"
+
+#include <algorithm>
+#include <cstring>
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include "base/assert.hh"
+#include "nic_dpdk/part_info.hh"
+#include "nic_dpdk/tx_offload.hh"
+
+namespace penstock::nic_dpdk {
+namespace {
+
+net::RxChecksum checksum_of(const rte_mbuf& frame) {
+  switch (frame.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) {
+    case RTE_MBUF_F_RX_L4_CKSUM_GOOD:
+    case RTE_MBUF_F_RX_L4_CKSUM_NONE:  // not filled in, but it never was on a wire
+      return net::RxChecksum::good;
+    case RTE_MBUF_F_RX_L4_CKSUM_BAD:
+      return net::RxChecksum::bad;
+    default:
+      return net::RxChecksum::unknown;
+  }
+}
+
+}  // namespace
+
+std::size_t DpdkPort::rx_burst(std::span<net::RxFrame> out) {
+  if (held_ != 0) rte_pktmbuf_free_bulk(received_.data(), static_cast<unsigned>(held_));
+  held_ = gathered_ = 0;
+  more_received_ = false;
+  if (!running_) return 0;
+  // Some devices only let go of what was sent when they are asked to send.
+  if (parts_in_use_ != 0) rte_eth_tx_burst(port_, 0, sending_.data(), 0);
+  const auto wanted = static_cast<std::uint16_t>(std::min(out.size(), received_.size()));
+  held_ = rte_eth_rx_burst(port_, 0, received_.data(), wanted);
+  more_received_ = held_ == wanted && wanted != 0;
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < held_; ++i) {
+    const rte_mbuf& frame = *received_[i];
+    net::RxFrame& to = out[count];
+    if (frame.nb_segs == 1) {
+      to.bytes = {rte_pktmbuf_mtod(&frame, const std::byte*), frame.data_len};
+    } else if (!gather(frame, to)) {
+      ++counters_.rx_too_large;
+      continue;
+    }
+    to.checksum = checksum_of(frame);
+    to.segment_size = (frame.ol_flags & RTE_MBUF_F_RX_LRO) != 0 ? frame.tso_segsz : 0;
+    counters_.rx_bytes += to.bytes.size();
+    ++count;
+  }
+  counters_.rx_frames += count;
+  return count;
+}
+
+bool DpdkPort::gather(const rte_mbuf& frame, net::RxFrame& out) {
+  if (frame.pkt_len > kGatherMax - gathered_) return false;
+  std::byte* const begin = memory_.get() + gathered_;
+  std::byte* end = begin;
+  for (const rte_mbuf* segment = &frame; segment != nullptr; segment = segment->next) {
+    std::memcpy(end, rte_pktmbuf_mtod(segment, const std::byte*), segment->data_len);
+    end += segment->data_len;
+  }
+  out.bytes = {begin, end};
+  gathered_ += out.bytes.size();
+  ++counters_.rx_gathered;
+  return true;
+}
+
+std::size_t DpdkPort::tx_burst(std::span<const net::TxFrame> frames) {
+  if (!running_) return frames.size();
+  std::size_t done = 0;
+  while (done < frames.size()) {
+    const std::span<const net::TxFrame> rest = frames.subspan(done);
+    const std::size_t most = std::min(rest.size(), sending_.size());
+    std::size_t built = 0;
+    Built last = Built::whole;
+    while (built < most && (last = build(rest[built], sending_[built])) == Built::whole)
+      ++built;
+    bool refused = false;
+    const std::size_t sent = hand_over(rest, built, refused);
+    done += sent;
+    if (refused || (last == Built::unfit && sent == built)) {
+      ++counters_.tx_refused;
+      ++done;
+      continue;
+    }
+    if (sent < built) {
+      ++counters_.tx_short;
+      break;
+    }
+    if (last == Built::no_mbuf) {
+      ++counters_.tx_no_mbuf;
+      break;
+    }
+  }
+  return done;
+}
+
+// Gives the device the first `built` of sending_; returns how many it took and frees the others.
+// refused: the one after those will never be taken.
+std::size_t DpdkPort::hand_over(std::span<const net::TxFrame> frames, std::size_t built,
+                                bool& refused) {
+  auto fit = static_cast<std::uint16_t>(built);
+  if (prepares_ && fit != 0) fit = rte_eth_tx_prepare(port_, 0, sending_.data(), fit);
+  const std::uint16_t sent = rte_eth_tx_burst(port_, 0, sending_.data(), fit);
+  refused = sent == fit && fit < built;
+  count_sent(frames.first(sent));
+  if (sent < built) {
+    rte_pktmbuf_free_bulk(sending_.data() + sent, static_cast<unsigned>(built - sent));
+  }
+  return sent;
+}
+
+void DpdkPort::count_sent(std::span<const net::TxFrame> frames) {
+  for (const net::TxFrame& frame : frames) {
+    counters_.tx_bytes += frame.length();
+    for (std::size_t i = 0; i < frame.part_count; ++i) {
+      const net::PayloadPart& part = frame.parts[i];
+      (by_reference(part) ? counters_.payload_bytes_zero_copy : counters_.payload_bytes_copied) +=
+          part.length;
+    }
+  }
+  counters_.tx_frames += frames.size();
+}
+
+DpdkPort::Built DpdkPort::build(const net::TxFrame& frame, rte_mbuf*& out) {
+  DCHECK(frame.head_length >= 14 && frame.head_length <= net::kHeadMax);
+  DCHECK(frame.part_count <= net::kPayloadPartsMax);
+  const std::size_t length = frame.length();
+  const bool cut = frame.segment_size != 0;
+  if (cut ? info_.tso_bytes_max == 0 : length > frame_max_) return Built::unfit;
+  rte_mbuf* const head = rte_pktmbuf_alloc(head_pool_);
+  if (head == nullptr) return Built::no_mbuf;
+  std::byte* const bytes = rte_pktmbuf_mtod(head, std::byte*);
+  std::memcpy(bytes, frame.head.data(), frame.head_length);
+  head->data_len = frame.head_length;
+  head->pkt_len = static_cast<std::uint32_t>(length);
+  if (frame.transport_at != 0) describe_offload(frame, *head);
+  if (copies_) {
+    std::byte* end = bytes + frame.head_length;
+    for (std::size_t i = 0; i < frame.part_count; ++i) {
+      std::memcpy(end, frame.parts[i].data, frame.parts[i].length);
+      end += frame.parts[i].length;
+    }
+    head->data_len = static_cast<std::uint16_t>(length);
+    out = head;
+    return Built::whole;
+  }
+  rte_mbuf* tail = head;
+  for (std::size_t i = 0; i < frame.part_count; ++i) {
+    const net::PayloadPart& part = frame.parts[i];
+    if (!(by_reference(part) ? attach(part, *head, tail) : copy_in(part, *head, tail))) {
+      rte_pktmbuf_free(head);
+      return Built::no_mbuf;
+    }
+  }
+  out = head;
+  return Built::whole;
+}
+
+bool DpdkPort::by_reference(const net::PayloadPart& part) const {
+  if (copies_) return false;
+  if (!content_only_) return true;
+  const std::byte* const begin = content_.data();
+  return part.data >= begin && part.data < begin + content_.size();
+}
+
+// Into as many mbufs as it takes.
+bool DpdkPort::copy_in(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& tail) {
+  for (std::uint32_t at = 0; at < part.length;) {
+    rte_mbuf* const segment = rte_pktmbuf_alloc(head_pool_);
+    if (segment == nullptr) return false;
+    const std::uint32_t size =
+        std::min<std::uint32_t>(part.length - at, rte_pktmbuf_tailroom(segment));
+    std::memcpy(rte_pktmbuf_mtod(segment, std::byte*), part.data + at, size);
+    segment->data_len = static_cast<std::uint16_t>(size);
+    at += size;
+    tail->next = segment;
+    tail = segment;
+    ++head.nb_segs;
+  }
+  return true;
+}
+
+bool DpdkPort::attach(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& tail) {
+  rte_mbuf* const segment = rte_pktmbuf_alloc(part_pool_);
+  if (segment == nullptr) return false;
+  DCHECK(part.length <= UINT16_MAX);
+  const auto length = static_cast<std::uint16_t>(part.length);
+  auto* const info = static_cast<PartInfo*>(rte_mbuf_to_priv(segment));
+  // Who gives no counter doesn't ask: its bytes stay.
+  info->in_use = part.in_use != nullptr ? part.in_use : &nobodys_;
+  info->port = this;
+  info->shared.free_cb = &DpdkPort::let_go;
+  info->shared.fcb_opaque = info;
+  rte_mbuf_ext_refcnt_set(&info->shared, 1);
+  auto* const data = const_cast<std::byte*>(part.data);
+  // Of what isn't mapped for a device, no device asks.
+  rte_pktmbuf_attach_extbuf(segment, data, reinterpret_cast<rte_iova_t>(data), length,
+                            &info->shared);
+  segment->data_off = 0;
+  segment->data_len = length;
+  ++*info->in_use;
+  ++parts_in_use_;
+  tail->next = segment;
+  tail = segment;
+  ++head.nb_segs;
+  return true;
+}
+
+void DpdkPort::let_go(void*, void* opaque) {
+  const auto* const info = static_cast<const PartInfo*>(opaque);
+  --*info->in_use;
+  --info->port->parts_in_use_;
+}
+
+}  // namespace penstock::nic_dpdk

@@ -1,0 +1,46 @@
+// A NicPort of some driver, with what a shard's loop asks of it beside frames.
+//
+// Owner: the shard's drivers (own_tcp_io.cc), on the shard's thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/result.hh"
+#include "control/engine_api.hh"
+#include "host/capabilities.hh"
+#include "net/nic_port.hh"
+
+namespace penstock::app {
+
+class NicDevice {
+ public:
+  virtual ~NicDevice() = default;
+  virtual net::NicPort& port() = 0;
+  // Readable when there are frames; -1: nothing tells, it has to be looked at.
+  [[nodiscard]] virtual int fd() const { return -1; }
+  // The last rx_burst ended for want of room, not of frames.
+  [[nodiscard]] virtual bool more_received() const = 0;
+  // Why no peer can be reached any more, for good; empty: they can. Static.
+  [[nodiscard]] virtual const char* failure() const { return ""; }
+  [[nodiscard]] virtual std::uint64_t system_calls() const { return 0; }
+  // Of the streams' payload; nothing: the device doesn't tell.
+  [[nodiscard]] virtual control::PayloadBytes payload() const { return {}; }
+  // Lets go of all that frames refer to, while it is still there.
+  virtual void stop() {}
+};
+
+struct NicOptions {
+  control::OwnNetwork network;
+  host::Capabilities capabilities;
+  std::span<std::byte> content;  // what payload lies in; outlives the device
+};
+
+// The one that options.network.driver says.
+Result<std::unique_ptr<NicDevice>> open_nic(const NicOptions& options);
+// In dpdk_nic.cc, or in no_dpdk_nic.cc where the program is built without DPDK.
+Result<std::unique_ptr<NicDevice>> open_dpdk_nic(const NicOptions& options);
+
+}  // namespace penstock::app
