@@ -51,6 +51,11 @@ std::unique_ptr<nic_dpdk::DpdkPort> open_port(const std::string& device, std::st
   return nullptr;
 }
 
+std::string fresh_ring() {
+  static int count = 0;
+  return "net_ring" + std::to_string(count++);
+}
+
 RingEnd::RingEnd(const std::string& device)
     : ring_(rte_ring_lookup(("ETH_RXTX0_" + device).c_str())) {}
 

@@ -25,6 +25,10 @@ std::size_t affinity_before_eal();
 std::unique_ptr<nic_dpdk::DpdkPort> open_port(const std::string& device, std::string& why_not,
                                               bool by_reference = true);
 
+// A net_ring device that there hasn't been: closing one leaves all its rings but the first, and the
+// next of that name gets them, with whatever is in them.
+std::string fresh_ring();
+
 // The ring that a net_ring device sends to and receives from: its loop is closed where nobody takes
 // a frame off.
 class RingEnd {

@@ -14,9 +14,10 @@ class RingWorld final : public NicWorld {
  public:
   static std::unique_ptr<NicWorld> make(bool by_reference, std::string& why_not) {
     auto world = std::make_unique<RingWorld>();
-    world->port_ = open_port("net_ring0", why_not, by_reference);
+    const std::string device = fresh_ring();
+    world->port_ = open_port(device, why_not, by_reference);
     if (world->port_ == nullptr) return nullptr;
-    world->far_ = std::make_unique<RingEnd>("net_ring0");
+    world->far_ = std::make_unique<RingEnd>(device);
     return world;
   }
 

@@ -46,9 +46,10 @@ std::string error_of(const std::string& device) {
 
 // Content that changes after the frame was taken is seen changed: nothing has copied it.
 TEST(NicDpdk, PayloadGoesByReference) {
-  const auto port = must_open("net_ring0");
+  const std::string device = fresh_ring();
+  const auto port = must_open(device);
   ASSERT_NE(port, nullptr);
-  RingEnd far("net_ring0");
+  RingEnd far(device);
   Bytes content(1000, std::byte{0xaa});
   std::uint32_t in_use = 0;
   const TxFrame frame = frame_of(content, &in_use);
@@ -69,9 +70,10 @@ TEST(NicDpdk, PayloadGoesByReference) {
 
 TEST(NicDpdk, OrIsCopiedAndCounted) {
   std::string why_not;
-  const auto port = open_port("net_ring0", why_not, false);
+  const std::string device = fresh_ring();
+  const auto port = open_port(device, why_not, false);
   ASSERT_NE(port, nullptr) << why_not;
-  RingEnd far("net_ring0");
+  RingEnd far(device);
   Bytes content(1000, std::byte{0xaa});
   std::uint32_t in_use = 0;
   const TxFrame frame = frame_of(content, &in_use);
@@ -92,12 +94,13 @@ TEST(NicDpdk, OnlyContentIsReferredTo) {
   Bytes content(2000, std::byte{0xaa});
   Bytes beside(1000, std::byte{0xcc});
   nic_dpdk::DpdkOptions options;
-  options.device = *nic_dpdk::parse_device("net_ring0");
+  const std::string device = fresh_ring();
+  options.device = *nic_dpdk::parse_device(device);
   options.content = content;
   options.content_only = true;
   const auto port = DpdkPort::create(test_eal(), options);
   ASSERT_TRUE(port) << port.error().message;
-  RingEnd far("net_ring0");
+  RingEnd far(device);
   std::uint32_t in_use = 0;
   std::uint32_t beside_in_use = 0;
   TxFrame frame = frame_of(content, &in_use, 300);
@@ -161,9 +164,10 @@ TEST(NicDpdk, NothingIsAllocatedAfterTheStart) {
 
 // A peer that doesn't take what is sent: short bursts, then all comes home, as often as one likes.
 TEST(NicDpdk, AFullRingIsBackpressure) {
-  const auto port = must_open("net_ring0");
+  const std::string device = fresh_ring();
+  const auto port = must_open(device);
   ASSERT_NE(port, nullptr);
-  RingEnd far("net_ring0");
+  RingEnd far(device);
   const Bytes content(1000);
   std::uint32_t in_use = 0;
   const std::vector<TxFrame> frames(net::kFrameBurst, frame_of(content, &in_use));
@@ -184,9 +188,10 @@ TEST(NicDpdk, AFullRingIsBackpressure) {
 }
 
 TEST(NicDpdk, AFrameThatIsTooLargeIsLostAlone) {
-  const auto port = must_open("net_ring0");
+  const std::string device = fresh_ring();
+  const auto port = must_open(device);
   ASSERT_NE(port, nullptr);
-  RingEnd far("net_ring0");
+  RingEnd far(device);
   const Bytes content(5000);
   std::uint32_t in_use = 0;
   const std::array frames{frame_of(content, &in_use), frame_of(content, &in_use, 5000),
@@ -200,9 +205,10 @@ TEST(NicDpdk, AFrameThatIsTooLargeIsLostAlone) {
 }
 
 TEST(NicDpdk, FramesInPiecesArePutTogether) {
-  const auto port = must_open("net_ring0");
+  const std::string device = fresh_ring();
+  const auto port = must_open(device);
   ASSERT_NE(port, nullptr);
-  RingEnd far("net_ring0");
+  RingEnd far(device);
   Bytes frame(9000);
   for (std::size_t i = 0; i < frame.size(); ++i)
     frame[i] = static_cast<std::byte>(i * 7);
@@ -223,7 +229,8 @@ TEST(NicDpdk, ItStopsWithFramesUnderWay) {
   std::uint32_t in_use = 0;
   const std::vector<TxFrame> frames(net::kFrameBurst, frame_of(content, &in_use));
   for (int i = 0; i < 3; ++i) {
-    const auto port = must_open("net_ring0");
+    const std::string device = fresh_ring();
+    const auto port = must_open(device);
     ASSERT_NE(port, nullptr);
     EXPECT_TRUE(port->link_up());
     EXPECT_EQ(port->tx_burst(frames), frames.size());
@@ -236,7 +243,7 @@ TEST(NicDpdk, ItStopsWithFramesUnderWay) {
 }
 
 TEST(NicDpdk, ItsOwnStatistics) {
-  const auto port = must_open("net_ring0");
+  const auto port = must_open(fresh_ring());
   ASSERT_NE(port, nullptr);
   const Bytes content(1000);
   const TxFrame frame = frame_of(content, nullptr);
@@ -257,8 +264,9 @@ TEST(NicDpdk, ErrorsSayWhichDeviceAndWhatToDo) {
   const std::string lacking = error_of("net_af_packet0,iface=notthere0");
   EXPECT_NE(lacking.find("net_af_packet0"), std::string::npos) << lacking;
   EXPECT_NE(lacking.find("notthere0"), std::string::npos) << lacking;  // the driver's words
-  const auto first = must_open("net_ring0");
-  const std::string twice = error_of("net_ring0");
+  const std::string device = fresh_ring();
+  const auto first = must_open(device);
+  const std::string twice = error_of(device);
   EXPECT_NE(twice.find("exists already"), std::string::npos) << twice;
   nic_dpdk::DpdkOptions options;
   options.device = *nic_dpdk::parse_device("net_null3");
