@@ -1,4 +1,8 @@
+#include <algorithm>
+#include <array>
+
 #include <poll.h>
+#include <unistd.h>
 
 #include "dpdk_rig.hh"
 #include "nic_world.hh"
@@ -35,6 +39,64 @@ class RingWorld final : public NicWorld {
   std::unique_ptr<nic_dpdk::DpdkPort> port_;
   std::unique_ptr<RingEnd> far_;
   std::vector<Bytes> taken_;
+};
+
+// Two devices of this process, each the other's far end.
+class PairWorld final : public NicWorld {
+ public:
+  // The far one listens, so it is opened first.
+  static std::unique_ptr<NicWorld> make(const std::string& far, const std::string& near,
+                                        std::string& why_not) {
+    auto world = std::make_unique<PairWorld>();
+    world->far_ = open_port(far, why_not);
+    if (world->far_ == nullptr) return nullptr;
+    world->port_ = open_port(near, why_not);
+    if (world->port_ == nullptr) return nullptr;
+    for (int i = 0; i < 3000; ++i) {
+      if (world->far_->link_up() && world->port_->link_up()) return world;
+      world->step();
+    }
+    why_not = far + " and " + near + " don't find each other";
+    return nullptr;
+  }
+  static std::unique_ptr<NicWorld> memif(std::string& why_not) {
+    const std::string end = "socket=penstock-" + fresh_name() + ",role=";
+    return make("net_memif0," + end + "server", "net_memif1," + end + "client", why_not);
+  }
+  static std::unique_ptr<NicWorld> virtio(std::string& why_not) {
+    const std::string path = "/tmp/penstock-" + fresh_name();
+    return make("net_vhost0,iface=" + path, "net_virtio_user0,path=" + path, why_not);
+  }
+
+  net::NicPort& port() override { return *port_; }
+  bool put(std::span<const std::byte> frame) override {
+    net::TxFrame out;
+    const std::size_t head = std::min<std::size_t>(frame.size(), 64);
+    std::copy_n(frame.begin(), head, out.head.begin());
+    out.head_length = static_cast<std::uint16_t>(head);
+    if (frame.size() > head) {
+      out.part_count = 1;
+      out.parts[0] = {frame.data() + head, static_cast<std::uint32_t>(frame.size() - head),
+                      nullptr};
+    }
+    return far_->tx_burst({&out, 1}) == 1;  // both kinds copy before it returns
+  }
+  void get(std::vector<Bytes>& out) override {
+    std::array<net::RxFrame, net::kFrameBurst> frames;
+    const std::size_t count = far_->rx_burst(frames);
+    for (std::size_t i = 0; i < count; ++i)
+      out.emplace_back(frames[i].bytes.begin(), frames[i].bytes.end());
+  }
+  void step() override { ::poll(nullptr, 0, 1); }
+
+ private:
+  static std::string fresh_name() {
+    static int count = 0;
+    return std::to_string(::getpid()) + "-" + std::to_string(count++);
+  }
+
+  std::unique_ptr<nic_dpdk::DpdkPort> far_;
+  std::unique_ptr<nic_dpdk::DpdkPort> port_;  // ends first
 };
 
 // A device whose other end is an interface of the kernel's, where a packet socket watches.
@@ -99,6 +161,8 @@ const std::vector<NicFlavour>& nic_flavours() {
   static const std::vector<NicFlavour> flavours{
       {"dpdk_ring", [](std::string& why_not) { return RingWorld::make(true, why_not); }},
       {"dpdk_ring_copying", [](std::string& why_not) { return RingWorld::make(false, why_not); }},
+      {"dpdk_memif", &PairWorld::memif},
+      {"dpdk_virtio_user", &PairWorld::virtio},
       {"dpdk_tap", &KernelWorld::tap},
       {"dpdk_af_packet", &KernelWorld::packet}};
   return flavours;
