@@ -41,10 +41,11 @@ nic_dpdk::Eal& test_eal() {
 }
 
 std::unique_ptr<nic_dpdk::DpdkPort> open_port(const std::string& device, std::string& why_not,
-                                              bool by_reference) {
+                                              bool by_reference, bool offload) {
   nic_dpdk::DpdkOptions options;
   options.device = *nic_dpdk::parse_device(device);
   options.by_reference = by_reference;
+  options.offload = offload;
   auto port = nic_dpdk::DpdkPort::create(test_eal(), options);
   if (port) return std::move(*port);
   why_not = port.error().message;

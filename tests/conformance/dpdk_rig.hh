@@ -23,7 +23,7 @@ std::size_t affinity_before_eal();
 
 // nullptr with the reason when it can't be opened.
 std::unique_ptr<nic_dpdk::DpdkPort> open_port(const std::string& device, std::string& why_not,
-                                              bool by_reference = true);
+                                              bool by_reference = true, bool offload = true);
 
 // A net_ring device that there hasn't been: closing one leaves all its rings but the first, and the
 // next of that name gets them, with whatever is in them.

@@ -48,9 +48,10 @@ class PairWorld final : public NicWorld {
   static std::unique_ptr<NicWorld> make(const std::string& far, const std::string& near,
                                         std::string& why_not) {
     auto world = std::make_unique<PairWorld>();
-    world->far_ = open_port(far, why_not);
+    // Without offload: frames are whole on this wire.
+    world->far_ = open_port(far, why_not, true, false);
     if (world->far_ == nullptr) return nullptr;
-    world->port_ = open_port(near, why_not);
+    world->port_ = open_port(near, why_not, true, false);
     if (world->port_ == nullptr) return nullptr;
     for (int i = 0; i < 3000; ++i) {
       if (world->far_->link_up() && world->port_->link_up()) return world;
