@@ -1,6 +1,7 @@
 // TxFrame's offload in DPDK's words. What a device makes of it is checked against a sum by hand.
 #include "nic_dpdk/tx_offload.hh"
 
+#include <array>
 #include <cstring>
 
 #include <gtest/gtest.h>
@@ -57,10 +58,10 @@ TEST_P(TxOffload, ATcpSegment) {
   support::fill_checksum(frame, hosts_, 16, true);
   describe(frame, frame.size() - payload.size(), 16, 0);
   EXPECT_EQ(mbuf_.ol_flags, family() | RTE_MBUF_F_TX_TCP_CKSUM);
-  EXPECT_EQ(mbuf_.l2_len, 14);
-  EXPECT_EQ(mbuf_.l3_len, GetParam() ? 20 : 40);
-  EXPECT_EQ(mbuf_.l4_len, 20);
-  EXPECT_EQ(mbuf_.tso_segsz, 0);
+  EXPECT_EQ(mbuf_.l2_len, 14u);
+  EXPECT_EQ(mbuf_.l3_len, GetParam() ? 20u : 40u);
+  EXPECT_EQ(mbuf_.l4_len, 20u);
+  EXPECT_EQ(mbuf_.tso_segsz, 0u);
   EXPECT_EQ(std::memcmp(memory_.data(), frame.data(), mbuf_.data_len), 0);  // as it was
 }
 
@@ -72,7 +73,7 @@ TEST_P(TxOffload, AFrameToBeCut) {
   describe(frame, frame.size() - payload.size(), 16, 1448);
   EXPECT_EQ(mbuf_.ol_flags, family() | RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_TCP_SEG |
                                 (GetParam() ? RTE_MBUF_F_TX_IP_CKSUM : 0));
-  EXPECT_EQ(mbuf_.tso_segsz, 1448);
+  EXPECT_EQ(mbuf_.tso_segsz, 1448u);
   // The pseudo-header without a length: that of a segment of no bytes at all.
   const std::span<const std::byte> ip = std::span(frame).subspan(14);
   const std::size_t at = support::transport_at(hosts_);
@@ -92,7 +93,7 @@ TEST_P(TxOffload, AUdpDatagram) {
   support::fill_checksum(frame, hosts_, 6, true);
   describe(frame, frame.size() - 100, 6, 0);
   EXPECT_EQ(mbuf_.ol_flags, family() | RTE_MBUF_F_TX_UDP_CKSUM);
-  EXPECT_EQ(mbuf_.l4_len, 8);
+  EXPECT_EQ(mbuf_.l4_len, 8u);
 }
 
 // No device sums it: done here, over an odd head as well.
