@@ -206,12 +206,14 @@ Result<std::uint16_t> Eal::open(const DeviceName& device) {
   const std::string where = "DPDK device " + device.devargs();
   const SignalGuard guard;
   static_cast<void>(take_complaints());
+  std::uint16_t port = 0;
   if (!device.pci) {
-    if (const int made = bus_probe(device); made != 0) {
+    // Hotplug calls it a success when the device is there already.
+    const bool there = rte_eth_dev_get_port_by_name(device.name.c_str(), &port) == 0;
+    if (const int made = there ? -EEXIST : bus_probe(device); made != 0) {
       return dpdk_error(where, "can't be made", made, remedy_for(device, std::abs(made)));
     }
   }
-  std::uint16_t port = 0;
   if (const int found = rte_eth_dev_get_port_by_name(device.name.c_str(), &port); found != 0) {
     return dpdk_error(where, "has no port", found, remedy_for(device, std::abs(found)));
   }

@@ -60,10 +60,6 @@ class PairWorld final : public NicWorld {
     why_not = far + " and " + near + " don't find each other";
     return nullptr;
   }
-  static std::unique_ptr<NicWorld> memif(std::string& why_not) {
-    const std::string end = "socket=penstock-" + fresh_name() + ",role=";
-    return make("net_memif0," + end + "server", "net_memif1," + end + "client", why_not);
-  }
   static std::unique_ptr<NicWorld> virtio(std::string& why_not) {
     const std::string path = "/tmp/penstock-" + fresh_name();
     return make("net_vhost0,iface=" + path, "net_virtio_user0,path=" + path, why_not);
@@ -162,7 +158,6 @@ const std::vector<NicFlavour>& nic_flavours() {
   static const std::vector<NicFlavour> flavours{
       {"dpdk_ring", [](std::string& why_not) { return RingWorld::make(true, why_not); }},
       {"dpdk_ring_copying", [](std::string& why_not) { return RingWorld::make(false, why_not); }},
-      {"dpdk_memif", &PairWorld::memif},
       {"dpdk_virtio_user", &PairWorld::virtio},
       {"dpdk_tap", &KernelWorld::tap},
       {"dpdk_af_packet", &KernelWorld::packet}};

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstring>
+#include <memory>
 
 #include <gtest/gtest.h>
 #include <rte_mbuf.h>
@@ -48,7 +49,8 @@ class TxOffload : public testing::TestWithParam<bool> {
   support::Hosts hosts_;
   net::TxFrame frame_;
   std::array<std::byte, net::kHeadMax> memory_{};
-  rte_mbuf mbuf_{};
+  const std::unique_ptr<rte_mbuf> owned_ = std::make_unique<rte_mbuf>();
+  rte_mbuf& mbuf_ = *owned_;
 };
 
 TEST_P(TxOffload, ATcpSegment) {
