@@ -1,7 +1,7 @@
 // Seam: bursts of Ethernet frames (ARCHITECTURE §1). Virtual per burst, never per frame.
 //
 // A NicPort is one queue pair of a device, for one shard; one thread uses it. Real drivers:
-// drivers/nic_tap, drivers/nic_dpdk, later nic_xdp; tests: a simulated link in tests/support.
+// drivers/nic_tap, nic_dpdk and nic_xdp; tests: a simulated link in tests/support.
 #pragma once
 
 #include <array>

@@ -2,6 +2,7 @@
 
 #include "nic_tap/tap_port.hh"
 #include "nic_world.hh"
+#include "nic_xdp/xdp_port.hh"
 #include "support/own_network.hh"
 #include "tap_far_end.hh"
 
@@ -54,12 +55,80 @@ class TapWorld final : public NicWorld {
   std::unique_ptr<TapFarEnd> far_;
 };
 
+// One end of a veth pair, all of its frames; the kernel keeps quiet on both.
+class XdpWorld final : public NicWorld {
+ public:
+  struct Options {
+    bool driver_mode = true;
+    int mtu = 1500;
+  };
+
+  static std::unique_ptr<NicWorld> make(const Options& options, std::string& why_not) {
+    why_not = support::enter_own_network();
+    if (!why_not.empty()) return nullptr;
+    auto world = std::make_unique<XdpWorld>();
+    if (!support::ip("link add conform1 type veth peer name conform2")) {
+      why_not = "no veth pair can be made here";
+      return nullptr;
+    }
+    for (const char* const end : {"conform1", "conform2"}) {
+      if (!support::ip(std::string("link set dev ") + end + " mtu " + std::to_string(options.mtu) +
+                       " arp off addrgenmode none multicast off up")) {
+        why_not = "the interface can't be brought up";
+        return nullptr;
+      }
+    }
+    auto port = nic_xdp::XdpPort::create({.interface = "conform1",
+                                          .addresses = {},
+                                          .tcp = {},
+                                          .udp = {},
+                                          .exclusive = true,
+                                          .driver_mode = options.driver_mode});
+    if (!port) {
+      why_not = port.error().message;
+      return nullptr;
+    }
+    world->port_ = std::move(*port);
+    auto far = TapFarEnd::open("conform2");
+    if (!far) {
+      why_not = far.error().message;
+      return nullptr;
+    }
+    world->far_ = std::move(*far);
+    return world;
+  }
+
+  ~XdpWorld() override {
+    port_.reset();
+    support::ip("link delete conform1");
+  }
+
+  net::NicPort& port() override { return *port_; }
+  bool put(std::span<const std::byte> frame) override { return far_->put(frame); }
+  void get(std::vector<Bytes>& out) override { far_->get(out); }
+  void step() override {
+    pollfd entry{port_->fd(), POLLIN, 0};
+    ::poll(&entry, 1, 1);
+  }
+
+ private:
+  std::unique_ptr<nic_xdp::XdpPort> port_;
+  std::unique_ptr<TapFarEnd> far_;
+};
+
+NicFlavour xdp(const std::string& name, const XdpWorld::Options& options) {
+  return {name, [options](std::string& why_not) { return XdpWorld::make(options, why_not); }};
+}
+
 }  // namespace
 
 const std::vector<NicFlavour>& nic_flavours() {
   static const std::vector<NicFlavour> flavours{
       {"tap", [](std::string& why_not) { return TapWorld::make(true, why_not); }},
       {"tap_no_offload", [](std::string& why_not) { return TapWorld::make(false, why_not); }},
+      xdp("xdp", {}),
+      xdp("xdp_generic", {.driver_mode = false}),
+      xdp("xdp_jumbo", {.mtu = 9000}),  // several buffers a frame
   };
   return flavours;
 }
