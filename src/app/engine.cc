@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include "app/full_check.hh"
+#include "app/nic_device.hh"
 #include "app/process_limits.hh"
 #include "base/units.hh"
 #include "host/clock.hh"
@@ -145,6 +146,10 @@ Result<void> Engine::start_shards() {
     return fail(std::to_string(options_.cpus.size()) + " cpus for " + std::to_string(shards) +
                     " shards: name one for each",
                 ErrorKind::usage);
+  }
+  if (options_.network && options_.network->driver == control::OwnNetwork::Driver::xdp &&
+      options_.network->addresses.empty()) {
+    if (auto taken = take_kernel_addresses(*options_.network); !taken) return taken;
   }
   if (auto network = check_network(); !network) return network;
   descriptor_limit_ = raise_descriptor_limit();

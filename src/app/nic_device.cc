@@ -26,6 +26,7 @@ class TapNic final : public NicDevice {
 Result<std::unique_ptr<NicDevice>> open_nic(const NicOptions& options) {
   const control::OwnNetwork& network = options.network;
   if (network.driver == control::OwnNetwork::Driver::dpdk) return open_dpdk_nic(options);
+  if (network.driver == control::OwnNetwork::Driver::xdp) return open_xdp_nic(options);
   auto port = nic_tap::TapPort::create(
       {.interface = network.device, .offload = network.offload, .mac = {}});
   if (!port) return tl::unexpected(std::move(port).error());

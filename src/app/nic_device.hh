@@ -35,12 +35,17 @@ class NicDevice {
 struct NicOptions {
   control::OwnNetwork network;
   host::Capabilities capabilities;
-  std::span<std::byte> content;  // what payload lies in; outlives the device
+  std::span<std::byte> content;          // what payload lies in; outlives the device
+  std::span<const std::uint16_t> ports;  // TCP; all that an interface shared with the kernel gives
 };
 
 // The one that options.network.driver says.
 Result<std::unique_ptr<NicDevice>> open_nic(const NicOptions& options);
 // In dpdk_nic.cc, or in no_dpdk_nic.cc where the program is built without DPDK.
 Result<std::unique_ptr<NicDevice>> open_dpdk_nic(const NicOptions& options);
+// In xdp_nic.cc.
+Result<std::unique_ptr<NicDevice>> open_xdp_nic(const NicOptions& options);
+// Any thread: what the kernel has as addresses and gateways of the interface.
+Result<void> take_kernel_addresses(control::OwnNetwork& network);
 
 }  // namespace penstock::app

@@ -158,7 +158,8 @@ Result<std::unique_ptr<ShardIo>> make_posix_own_tcp_io(const IoOptions& options,
 }  // namespace
 
 Result<std::unique_ptr<ShardIo>> make_own_tcp_io(const IoOptions& options) {
-  auto nic = open_nic({options.own_tcp->network, options.capabilities, options.content});
+  auto nic = open_nic(
+      {options.own_tcp->network, options.capabilities, options.content, options.own_tcp->ports});
   if (!nic) return tl::unexpected(std::move(nic).error());
   if (!options.capabilities.uring) return make_posix_own_tcp_io(options, std::move(*nic));
   auto ring = uring::Ring::create({});

@@ -37,7 +37,7 @@ struct SeedOptions {
   std::uint32_t max_peers = 4096;
   std::string idle = "adaptive";
   std::string backend = "kernel";
-  std::string interface = "tap0";
+  std::string interface;  // empty: tap0, for the TAP backend
   std::string device;
   std::vector<std::string> addresses;
   std::vector<std::string> gateways;
@@ -62,25 +62,39 @@ Result<control::OwnNetwork::Address> parse_address(const std::string& text) {
   return control::OwnNetwork::Address{*ip, static_cast<std::uint8_t>(length), {}};
 }
 
-// A gateway is that of the addresses of its family.
-Result<control::OwnNetwork> own_network(const SeedOptions& options) {
-  const bool dpdk = options.backend == "dpdk";
-  control::OwnNetwork network;
-  network.driver = dpdk ? control::OwnNetwork::Driver::dpdk : control::OwnNetwork::Driver::tap;
-  network.device = dpdk ? options.device : options.interface;
-  if (network.device.empty()) {
+Result<void> name_device(const SeedOptions& options, control::OwnNetwork& network) {
+  using Driver = control::OwnNetwork::Driver;
+  if (options.backend == "dpdk") {
+    network.driver = Driver::dpdk;
+    network.device = options.device;
+    if (!network.device.empty()) return {};
     return fail(
         "--backend dpdk needs --device: a PCI address, or a virtual device such as "
         "net_tap0,iface=seed0",
         ErrorKind::usage);
   }
+  network.device = options.interface;
+  if (options.backend == "xdp") {
+    network.driver = Driver::xdp;
+    if (!network.device.empty()) return {};
+    return fail("--backend xdp needs --interface: one of the kernel's (ip link lists them)",
+                ErrorKind::usage);
+  }
+  if (network.device.empty()) network.device = "tap0";
+  return {};
+}
+
+// A gateway is that of the addresses of its family.
+Result<control::OwnNetwork> own_network(const SeedOptions& options) {
+  control::OwnNetwork network;
+  if (auto named = name_device(options, network); !named) return tl::unexpected(named.error());
   network.offload = !options.no_offload;
   for (const std::string& text : options.addresses) {
     auto address = parse_address(text);
     if (!address) return tl::unexpected(std::move(address).error().context("--address"));
     network.addresses.push_back(*address);
   }
-  if (network.addresses.empty()) {
+  if (network.addresses.empty() && options.backend != "xdp") {
     return fail("--backend " + options.backend +
                     " needs --address ADDR/PREFIX: an address of its own, not the host's",
                 ErrorKind::usage);
@@ -150,7 +164,7 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
   if (options.backend != "kernel") {
     if (auto set = set_up_own_tcp(options, engine); !set) return tl::unexpected(set.error());
   } else if (!options.addresses.empty() || !options.gateways.empty() || options.no_offload) {
-    return fail("--address, --gateway and --no-offload are for --backend tap and --backend dpdk",
+    return fail("--address, --gateway and --no-offload are for --backend tap, dpdk and xdp",
                 ErrorKind::usage);
   }
   return engine;
@@ -417,18 +431,18 @@ void register_seed(Program& program, control::EngineFactory factory) {
       ->check(CLI::IsMember({"adaptive", "spin"}))
       ->capture_default_str();
   app.add_option("--backend", options->backend,
-                 "Whose TCP: the kernel's, or own over a TAP or a DPDK device")
-      ->type_name("kernel|tap|dpdk")
-      ->check(CLI::IsMember({"kernel", "tap", "dpdk"}))
+                 "Whose TCP: the kernel's, or own over a TAP or a DPDK device or AF_XDP")
+      ->type_name("kernel|tap|dpdk|xdp")
+      ->check(CLI::IsMember({"kernel", "tap", "dpdk", "xdp"}))
       ->capture_default_str();
-  app.add_option("--interface", options->interface, "The TAP interface, for --backend tap")
-      ->type_name("NAME")
-      ->capture_default_str();
+  app.add_option("--interface", options->interface,
+                 "For --backend tap (default: tap0) and xdp: the interface")
+      ->type_name("NAME");
   app.add_option("--device", options->device,
                  "For --backend dpdk: a PCI address, or a virtual device and its arguments")
       ->type_name("DEVICE");
   app.add_option("--address", options->addresses,
-                 "An address on it that is ours alone; once per address")
+                 "An address on it: ours alone, or, with xdp, of the interface (default: all)")
       ->type_name("ADDR/PREFIX")
       ->allow_extra_args(false);
   app.add_option("--gateway", options->gateways, "The way to other networks; once per family")

@@ -39,7 +39,7 @@ enum class IdleMode : std::uint8_t {
 
 // Own TCP over a device of ours, instead of the kernel's.
 struct OwnNetwork {
-  enum class Driver : std::uint8_t { tap, dpdk };
+  enum class Driver : std::uint8_t { tap, dpdk, xdp };
   // An address of ours on the link; IPv4 and IPv6.
   struct Address {
     IpAddress address;
@@ -47,9 +47,10 @@ struct OwnNetwork {
     IpAddress gateway;  // unspecified: none
   };
   Driver driver = Driver::tap;
-  // tap: the interface. dpdk: a device in EAL's words, "net_tap0,iface=seed0" or "0000:01:00.0".
+  // tap, xdp: the interface. dpdk: a device in EAL's words, "net_tap0,iface=seed0" or
+  // "0000:01:00.0".
   std::string device;
-  std::vector<Address> addresses;  // at least one
+  std::vector<Address> addresses;  // at least one; xdp: none means those of the interface
   bool offload = true;             // TSO and checksums are the device's, where it can
 };
 

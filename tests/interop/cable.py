@@ -1,7 +1,8 @@
-"""The cable between a seed with a TCP of its own (`--backend tap`, `--backend dpdk`) and the
-clients' kernel: a TAP interface, two of them with a bad link between (tests/relay), or a veth pair.
+"""The cable between a seed with a TCP of its own (`--backend tap`, `dpdk`, `xdp`) and the clients'
+kernel: a TAP interface, two of them with a bad link between (tests/relay), or a veth pair.
 
 The kernel has 10.98.N.1 at its end, the seed is 10.98.N.2 and reaches all else by way of the kernel.
+With `xdp` the seed's end lies in a network of its own, whose kernel is 10.98.N.2, too.
 """
 
 import array
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import tempfile
 
+import bystanders
 import support
 
 # What `run.py --network` knows: options of the seed, and of the link, if it is bad.
@@ -27,6 +29,9 @@ KINDS = {
     "dpdk-tap": ([], ""),  # net_tap
     "dpdk-tap-loss": ([], "loss=1%,delay=2ms"),
     "dpdk-packet": ([], ""),  # net_af_packet on a veth pair
+    "xdp": ([], ""),
+    "xdp-threads": ([], ""),  # without io_uring
+    "xdp-loss": ([], "loss=1%,delay=2ms"),
 }
 _numbers = itertools.count(1)
 
@@ -43,6 +48,8 @@ def lacking(kind, relay, program):
         return ""
     if kind.startswith("dpdk") and (why := _lacks_dpdk(program)):
         return why
+    if kind.startswith("xdp") and not is_machines_root():
+        return "loading an XDP program needs root of the machine, not of a user namespace"
     if support.address() != support.NAMESPACE_ADDRESS:
         return "no network namespace here (unshare)"
     made = _ip("tuntap", "add", "dev", "probe0", "mode", "tap")
@@ -52,6 +59,12 @@ def lacking(kind, relay, program):
     if KINDS[kind][1] and not os.access(relay, os.X_OK):
         return f"{relay} is not there: build it (ninja tests/relay/relay)"
     return ""
+
+
+def is_machines_root():
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        everybody = file.read().split() == ["0", "0", "4294967295"]
+    return everybody and os.geteuid() == 0
 
 
 def _lacks_dpdk(program):
@@ -93,6 +106,8 @@ class Cable:
         self.kernel, self.seed = f"10.98.{number}.1", f"10.98.{number}.2"
         self.relay = None
         self.figures = {}
+        self.there = None  # the network that the seed is in, if not the clients'
+        self.bystanders = None
         self.backend = ["--backend", "tap", "--interface", self.interface]
         self.veth = kind == "dpdk-packet"
         end = self.interface
@@ -105,6 +120,9 @@ class Cable:
             _do("link", "set", end, "arp", "off", "addrgenmode", "none", "up")
             end = f"link{number}"
             _sum_and_cut(end)
+        elif kind.startswith("xdp"):
+            self.backend = ["--backend", "xdp", "--interface", end]
+            end = self._share(f"wire{number}")
         else:
             _do("tuntap", "add", "dev", end, "mode", "tap")
         if link:
@@ -121,9 +139,34 @@ class Cable:
             end = f"link{number}"
         _do("address", "add", f"{self.kernel}/24", "dev", end)
         _do("link", "set", end, "up")
+        if self.there and not link:
+            self.bystanders = bystanders.Bystanders(self.there, self.seed, folder)
+
+    def _share(self, end):
+        """A veth pair into a network of its own, whose kernel has the seed's address."""
+        self.there = bystanders.Namespace()
+        _do("link", "add", end, "type", "veth", "peer", "name", self.interface)
+        _sum_and_cut(end)
+        self.there.adopt(self.interface)
+        for words in (
+            f"address add {self.seed}/24 dev {self.interface}",
+            "link set lo up",
+            f"link set {self.interface} up",
+            f"route add default via {self.kernel}",
+        ):
+            self.there.run("ip", *words.split())
+        self.interface = end  # what is deleted at the end
+        return end
+
+    def enter(self):
+        """In the seed's process, before it becomes that."""
+        if self.there:
+            self.there.enter()
 
     def arguments(self):
         """What `penstock seed` needs to be at the other end."""
+        if self.there:  # it takes the address and the gateway from the interface
+            return [*self.backend, *self.options]
         return [
             *self.backend,
             *("--address", f"{self.seed}/24", "--gateway", self.kernel),
@@ -131,7 +174,16 @@ class Cable:
         ]
 
     def close(self):
-        """Raises Failure if the link turned out good."""
+        """Raises Failure if the link turned out good, or if somebody else noticed the seed."""
+        try:
+            if self.bystanders:
+                self.bystanders.close()
+        finally:
+            self._close()
+
+    def _close(self):
+        if self.there:
+            self.there.close()
         if self.relay:
             self.relay.stop()
             text = self.relay.stdout.read()

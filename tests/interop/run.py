@@ -201,7 +201,9 @@ def plan(options):
     if options.network != ["kernel"]:
         cells = [
             dataclasses.replace(
-                cell, network=network, disable="uring" if network == "tap-threads" else cell.disable
+                cell,
+                network=network,
+                disable="uring" if network.endswith("-threads") else cell.disable,
             )
             for network in options.network
             for cell in cells
@@ -211,12 +213,13 @@ def plan(options):
     return sorted(dict.fromkeys(cells), key=lambda cell: "transmission" not in cell.clients)
 
 
-def enter_namespace():
+def enter_namespace(as_root):
     """Runs this program again in network, PID and user namespaces of its own, where the machine
     allows that.
 
     No client then sees a network, ports can't collide, and nothing outlives the run. Returns if
-    there are no namespaces to be had.
+    there are no namespaces to be had. as_root: what needs the machine's own root stays possible, if
+    we are that.
     """
     if os.environ.get(INSIDE):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -225,7 +228,8 @@ def enter_namespace():
         )
         return
     # Root in a chroot gets no user namespace, and needs none.
-    for user in (["--user", "--map-root-user"], []):
+    ways = [["--user", "--map-root-user"], []]
+    for user in reversed(ways) if as_root and os.geteuid() == 0 else ways:
         wrap = ["unshare", *user, "--net", "--pid", "--fork", "--kill-child"]
         if (
             shutil.which("unshare")
@@ -328,7 +332,7 @@ def main():
     if options.list:
         print("\n".join(map(str, cells)))
         return 0
-    enter_namespace()
+    enter_namespace(as_root=any(name.startswith("xdp") for name in options.network))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     options.relay = os.path.abspath(options.relay)

@@ -18,10 +18,15 @@ class Seed:
 
     ENDS_WITH = (0,)  # exit statuses of a clean stop by SIGTERM
 
-    def __init__(self, command, folder, environment=None):
+    def __init__(self, command, folder, environment=None, enter=None):
         self.objects = []  # what it said on stdout, line by line
         self.process = support.Process(
-            "seed", command, folder, stdout=subprocess.PIPE, environment=environment
+            "seed",
+            command,
+            folder,
+            stdout=subprocess.PIPE,
+            environment=environment,
+            enter=enter,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -115,7 +120,12 @@ class PenstockSeed(Seed):
         ]
         if upload_limit_mib:
             command += ["--upload-limit", f"{upload_limit_mib}MiB/s"]
-        super().__init__(command, folder, {"PENSTOCK_DISABLE": disable} if disable else None)
+        super().__init__(
+            command,
+            folder,
+            {"PENSTOCK_DISABLE": disable} if disable else None,
+            cable.enter if cable else None,
+        )
 
     def kill(self):
         super().kill()

@@ -80,14 +80,28 @@ def _die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _prepare(enter):
+    _die_with_parent()
+    if enter:
+        enter()
+
+
 class Process:
     """A program in a process group of its own, its output in a file; ended with everything it
     started.
     """
 
     def __init__(
-        self, name, command, folder, stdout=None, stdin=subprocess.DEVNULL, environment=None
+        self,
+        name,
+        command,
+        folder,
+        stdout=None,
+        stdin=subprocess.DEVNULL,
+        environment=None,
+        enter=None,
     ):
+        """enter: called in the child before it executes the program."""
         self.name = name
         self.log = os.path.join(folder, f"{name}.log")
         self.command = command
@@ -102,7 +116,7 @@ class Process:
                 stderr=log,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=lambda: _prepare(enter),
             )
         self.pid = self._process.pid
         self.stdout = self._process.stdout
