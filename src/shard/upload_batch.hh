@@ -1,6 +1,6 @@
 // One try_send: what goes into it, and how to account for what of it was taken.
 //
-// Private to shard/. A shard has one, which is used again: it is 18 KiB, of which a send of one
+// Private to shard/. A shard has one, which is used again: it is 11 KiB, of which a send of one
 // block needs a few lines. Only what the counts name is valid.
 #pragma once
 
