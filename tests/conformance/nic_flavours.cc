@@ -9,7 +9,36 @@
 namespace penstock::conformance {
 namespace {
 
-class TapWorld final : public NicWorld {
+// A port of ours, and a packet socket on the interface at its other end.
+template <class Port>
+class FarEndWorld : public NicWorld {
+ public:
+  net::NicPort& port() override { return *port_; }
+  bool put(std::span<const std::byte> frame) override { return far_->put(frame); }
+  void get(std::vector<Bytes>& out) override { far_->get(out); }
+  void step() override {
+    pollfd entry{port_->fd(), POLLIN, 0};
+    ::poll(&entry, 1, 1);
+  }
+
+ protected:
+  bool open_far_end(const std::string& interface, std::string& why_not) {
+    auto far = TapFarEnd::open(interface);
+    if (!far) {
+      why_not = far.error().message;
+      return false;
+    }
+    far_ = std::move(*far);
+    return true;
+  }
+
+  std::unique_ptr<Port> port_;
+
+ private:
+  std::unique_ptr<TapFarEnd> far_;
+};
+
+class TapWorld final : public FarEndWorld<nic_tap::TapPort> {
  public:
   static std::unique_ptr<NicWorld> make(bool offload, std::string& why_not) {
     why_not = support::enter_own_network();
@@ -28,12 +57,7 @@ class TapWorld final : public NicWorld {
       return nullptr;
     }
     world->port_ = std::move(*port);
-    auto far = TapFarEnd::open(world->port_->interface());
-    if (!far) {
-      why_not = far.error().message;
-      return nullptr;
-    }
-    world->far_ = std::move(*far);
+    if (!world->open_far_end(world->port_->interface(), why_not)) return nullptr;
     return world;
   }
 
@@ -41,22 +65,10 @@ class TapWorld final : public NicWorld {
     port_.reset();
     support::ip("tuntap delete dev conform0 mode tap");
   }
-
-  net::NicPort& port() override { return *port_; }
-  bool put(std::span<const std::byte> frame) override { return far_->put(frame); }
-  void get(std::vector<Bytes>& out) override { far_->get(out); }
-  void step() override {
-    pollfd entry{port_->fd(), POLLIN, 0};
-    ::poll(&entry, 1, 1);
-  }
-
- private:
-  std::unique_ptr<nic_tap::TapPort> port_;
-  std::unique_ptr<TapFarEnd> far_;
 };
 
 // One end of a veth pair, all of its frames; the kernel keeps quiet on both.
-class XdpWorld final : public NicWorld {
+class XdpWorld final : public FarEndWorld<nic_xdp::XdpPort> {
  public:
   struct Options {
     bool driver_mode = true;
@@ -89,12 +101,7 @@ class XdpWorld final : public NicWorld {
       return nullptr;
     }
     world->port_ = std::move(*port);
-    auto far = TapFarEnd::open("conform2");
-    if (!far) {
-      why_not = far.error().message;
-      return nullptr;
-    }
-    world->far_ = std::move(*far);
+    if (!world->open_far_end("conform2", why_not)) return nullptr;
     return world;
   }
 
@@ -102,18 +109,6 @@ class XdpWorld final : public NicWorld {
     port_.reset();
     support::ip("link delete conform1");
   }
-
-  net::NicPort& port() override { return *port_; }
-  bool put(std::span<const std::byte> frame) override { return far_->put(frame); }
-  void get(std::vector<Bytes>& out) override { far_->get(out); }
-  void step() override {
-    pollfd entry{port_->fd(), POLLIN, 0};
-    ::poll(&entry, 1, 1);
-  }
-
- private:
-  std::unique_ptr<nic_xdp::XdpPort> port_;
-  std::unique_ptr<TapFarEnd> far_;
 };
 
 NicFlavour xdp(const std::string& name, const XdpWorld::Options& options) {
