@@ -36,7 +36,7 @@ struct SeedOptions {
   std::string upload_limit;
   std::uint32_t max_peers = 4096;
   std::string idle = "adaptive";
-  std::string backend = "kernel";
+  std::string backend = "auto";
   std::string interface;  // empty: tap0, for the TAP backend
   std::string device;
   std::vector<std::string> addresses;
@@ -115,6 +115,25 @@ Result<control::OwnNetwork> own_network(const SeedOptions& options) {
   return network;
 }
 
+// What `auto` means: the fastest that was given something to work with.
+void choose_backend(SeedOptions& options) {
+  if (!options.device.empty()) {
+    options.backend = "dpdk";
+  } else if (!options.interface.empty()) {
+    options.backend = "xdp";
+  } else {
+    options.backend = "kernel";
+  }
+}
+
+// Which one `auto` has taken, and what a faster one would need.
+std::string backend_text(const SeedOptions& options) {
+  if (options.backend == "dpdk") return "backend dpdk: --device names " + options.device;
+  if (options.backend == "xdp")
+    return "backend xdp: --interface names " + options.interface + " (dpdk would need a --device)";
+  return "backend kernel: no --device for dpdk, no --interface for xdp";
+}
+
 // With own TCP all addresses are listened at: --listen says the port.
 Result<void> set_up_own_tcp(const SeedOptions& options, EngineOptions& engine) {
   auto network = own_network(options);
@@ -160,6 +179,9 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
   engine.state_directory = state;
   if (!options.device.empty() && options.backend != "dpdk") {
     return fail("--device is for --backend dpdk", ErrorKind::usage);
+  }
+  if (!options.interface.empty() && options.backend != "tap" && options.backend != "xdp") {
+    return fail("--interface is for --backend tap and xdp", ErrorKind::usage);
   }
   if (options.backend != "kernel") {
     if (auto set = set_up_own_tcp(options, engine); !set) return tl::unexpected(set.error());
@@ -336,8 +358,10 @@ Result<void> serve_source(Context& context, const SeedOptions& options, control:
   return {};
 }
 
-Result<ExitStatus> seed(Context& context, const SeedOptions& options,
+Result<ExitStatus> seed(Context& context, SeedOptions options,
                         const control::EngineFactory& factory) {
+  const bool automatic = options.backend == "auto";
+  if (automatic) choose_backend(options);
   // stdout is the report's alone.
   control::set_up_log(control::LogFormat::text, control::LogLevel::info, context.console.live());
   auto state = open_state_directory(options.state);
@@ -362,13 +386,15 @@ Result<ExitStatus> seed(Context& context, const SeedOptions& options,
       return tl::unexpected(std::move(served).error());
     }
   }
+  if (automatic) context.console.note(backend_text(options));
   ordered_json addresses = ordered_json::array();
   for (const Endpoint& endpoint : (*engine)->listening()) {
     context.console.note("listening on " + endpoint.to_string());
     addresses.push_back(endpoint.to_string());
   }
   // With --verify full, peers are let in when all is hashed.
-  context.report.event({{"event", "listening"}, {"addresses", std::move(addresses)}});
+  context.report.event(
+      {{"event", "listening"}, {"backend", options.backend}, {"addresses", std::move(addresses)}});
   watch(context, **engine);
   return ExitStatus::done;
 }
@@ -430,10 +456,12 @@ void register_seed(Program& program, control::EngineFactory factory) {
       ->type_name("adaptive|spin")
       ->check(CLI::IsMember({"adaptive", "spin"}))
       ->capture_default_str();
-  app.add_option("--backend", options->backend,
-                 "Whose TCP: the kernel's, or own over a TAP or a DPDK device or AF_XDP")
-      ->type_name("kernel|tap|dpdk|xdp")
-      ->check(CLI::IsMember({"kernel", "tap", "dpdk", "xdp"}))
+  app.add_option(
+         "--backend", options->backend,
+         "Whose TCP: the kernel's, or own over a TAP or a DPDK device or AF_XDP. auto: dpdk "
+         "if a --device is named, else xdp if an --interface is, else kernel")
+      ->type_name("auto|kernel|tap|dpdk|xdp")
+      ->check(CLI::IsMember({"auto", "kernel", "tap", "dpdk", "xdp"}))
       ->capture_default_str();
   app.add_option("--interface", options->interface,
                  "For --backend tap (default: tap0) and xdp: the interface")

@@ -89,6 +89,8 @@ class Seed(Case):
         objects, err = self.seed("t.torrent", "--data", "data", until="status")
         self.assertEqual([o.get("event") for o in objects[:3]], ["torrent", "listening", "status"])
         self.assertEqual((objects[0]["files"], objects[0]["files_lacking"]), (9, 0))
+        self.assertEqual(objects[1]["backend"], "kernel")
+        self.assertIn("backend kernel: no --device", err)
         self.assertNotIn("\033", err)
         self.assertIn("magnet:?xt=urn:btih:" + objects[0]["info_hash"], err)
 
@@ -223,7 +225,11 @@ class Seed(Case):
                 (2, ["one shard"], ["set", *tap, "--address", "10.0.0.2/24", "--shards", "2"]),
                 (2, ["--backend tap"], ["set", "--address", "10.0.0.2/24"]),
                 (2, ["--backend tap"], ["set", "--no-offload"]),
+                (1, ["no interface nosuch0"], ["set", "--interface", "nosuch0"]),  # auto: xdp
+                (2, ["--backend dpdk needs --address"], ["set", "--device", "net_null0"]),
                 (2, ["needs --device"], ["set", "--backend", "dpdk", "--address", "10.0.0.2/24"]),
+                (2, ["--interface is for --backend tap and xdp"],
+                 ["set", "--backend", "kernel", "--interface", "lo"]),
                 (2, ["--device is for --backend dpdk"], ["set", *tap, "--device", "net_tap0"]),
                 (2, ["--backend xdp needs --interface"], ["set", "--backend", "xdp"]),
                 (1, ["no interface nosuch0"],
