@@ -130,9 +130,11 @@ Neighbours::Answer Neighbours::resolve(Instant now, NeighbourId id, wire::MacAdd
 
 void Neighbours::suggest(NeighbourId id, const wire::MacAddress& mac) {
   Entry& entry = entries_[id];
-  if (entry.state != State::idle) return;
+  if (entry.state != State::idle && entry.state != State::incomplete &&
+      entry.state != State::failed)
+    return;
   entry.mac = mac;
-  entry.state = State::stale;
+  set_known({}, entry, State::stale);
 }
 
 void Neighbours::on_advertisement(Instant now, const IpAddress& address,

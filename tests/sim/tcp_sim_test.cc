@@ -39,6 +39,8 @@ constexpr Regress kRegress[] = {
     {2651, "the same, behind a slow device"},
     {6746, "a peer whose first segment after a cookie is lost was reset for its second"},
     {16682, "a neighbour was asked for anew, and nothing sent, while its connection got on"},
+    {60251, "who was accepted waited for an answer, although its own frames said where it is"},
+    {85398, "the same, on a path that is cut"},
     // Of the simulator's judgement.
     {2297, "an initial window ends with a SACK, too"},
     {3844, "a server that sent a cookie knows of no connection until it is answered"},

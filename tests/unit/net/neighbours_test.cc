@@ -149,6 +149,18 @@ TEST_F(NeighboursTest, ASuggestionNeverChangesWhatIsKnown) {
   EXPECT_EQ(mac_, kMac);
 }
 
+TEST_F(NeighboursTest, ASuggestionServesWhoWaitsForAnAnswer) {
+  const NeighbourId id = cache_.hold(ip(9), 0);
+  EXPECT_EQ(resolve(id), Answer::asked);
+  EXPECT_EQ(questions(), "b");
+  cache_.suggest(id, kMac);  // a connection was accepted from there
+  EXPECT_EQ(cache_.poll_settled(), id);
+  EXPECT_EQ(resolve(id), Answer::known);
+  EXPECT_EQ(mac_, kMac);
+  pass(Duration::seconds(5));
+  EXPECT_EQ(questions(), "u");  // and is probed like any other
+}
+
 TEST_F(NeighboursTest, WhoMovedIsHeard) {
   const NeighbourId id = cache_.hold(ip(9), 0);
   cache_.suggest(id, kMac);
