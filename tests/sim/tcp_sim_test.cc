@@ -50,7 +50,7 @@ constexpr Regress kRegress[] = {
     {11485, "two connections from one port of a client, to two of a server"},
     {15392, "a SYN that comes again after a reset is answered as a new one"},
     {29115, "a path may lose so much that the user timeout comes first"},
-    {69076, "the same, where one try in four fails"},
+    {69076, "who has closed is not told that his TCP gave up"},
     {23799, "a server that gave up a half-open connection knows nothing of it"},
 };
 

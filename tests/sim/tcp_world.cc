@@ -274,8 +274,9 @@ std::string TcpWorld::stuck(Instant now) const {
       if (alone) bound = bound + kGiveUp;
       if (leg->plan.kind == ConnectionPlan::Kind::nowhere) bound = bound + kGiveUp;
       if (now - last <= bound) continue;
-      const bool gave_up =
-          other != nullptr && other->error == StreamError::timed_out && may_time_out(plan_);
+      // Who has closed isn't told that his TCP gave up.
+      const bool gave_up = other != nullptr && may_time_out(plan_) &&
+                           (other->error == StreamError::timed_out || other->closed_by_us);
       if (alone && (plan_.cut || gave_up || other->content_lost || leg->content_lost ||
                     leg->plan.kind != ConnectionPlan::Kind::exchange)) {
         apps_[leg->client ? pair.client_side : 1 - pair.client_side]->give_up(

@@ -51,7 +51,7 @@ struct TcpWorldPlan {
 // most 60 s. The first RTO is what a path, a queue, a handshake and a stalled reader can stretch it
 // to.
 Duration liveness_bound(const TcpWorldPlan& plan);
-// All tries within the user timeout (RFC 9293 §3.8.3) fail more often than once in 10^5: who gives
+// All tries within the user timeout (RFC 9293 §3.8.3) fail more often than once in 10^4: who gives
 // up then does what he should.
 bool may_time_out(const TcpWorldPlan& plan);
 

@@ -356,7 +356,7 @@ bool may_time_out(const TcpWorldPlan& plan) {
     timeout = std::min(timeout * 2, kTimeoutMost);
     all_lost *= lost;
   }
-  return all_lost > 1e-5;
+  return all_lost > 1e-4;
 }
 
 std::string TcpWorldPlan::describe() const {
