@@ -14,10 +14,8 @@ struct StreamOptions {
   std::uint32_t buffer_size = 4096;   // bytes; a multiple of 64
   // Hot slabs go to the kernel by reference (vmsplice and splice) where that works.
   bool splice = true;
-  // Least run of hot slabs worth it, bytes: below four blocks the second system call and the cold
-  // pages at the receiver cost both cores together more than the copy (bench/path/stream_send
-  // --depth 4).
-  std::uint32_t splice_bytes_min = 64 * 1024;
+  // Least run of hot slabs worth it, bytes: one framed block (drivers/README.md).
+  std::uint32_t splice_bytes_min = 16 * 1024;
   // TCP_CONGESTION of connections we open: the first that this user may set, of this one, reno and
   // the system's default. Accepted ones inherit their listener's.
   std::string congestion = "cubic";

@@ -21,7 +21,6 @@ StreamOptions small_options(bool splice) {
   options.buffer_count = 32;
   options.buffer_size = 4096;
   options.splice = splice;
-  options.splice_bytes_min = 16 * 1024;
   options.linger = Duration::seconds(2);
   return options;
 }
