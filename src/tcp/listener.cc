@@ -238,7 +238,10 @@ void Listener::on_ack(Instant now, const Flow& flow, const wire::TcpSegment& seg
     return;
   }
   if (segment.ack != block.iss + 1) {
-    answer.verdict = Verdict::not_here;  // RFC 9293 §3.10.7.4 fifth: RST with SEG.ACK
+    // Of the SYN-ACK by cookie before there was a block for its SYN's repetition? Else RFC 9293
+    // §3.10.7.4 fifth: RST with SEG.ACK.
+    check_cookie(now, flow, segment, path_mss, room, answer);
+    if (answer.verdict == Verdict::establish) remove(index);
     return;
   }
   if (!in_window) {

@@ -41,6 +41,7 @@ constexpr Regress kRegress[] = {
     {16682, "a neighbour was asked for anew, and nothing sent, while its connection got on"},
     {60251, "who was accepted waited for an answer, although its own frames said where it is"},
     {85398, "the same, on a path that is cut"},
+    {95423, "a SYN answered by cookie, then from the backlog: the ACK of the first was reset"},
     // Of the simulator's judgement.
     {2297, "an initial window ends with a SACK, too"},
     {3844, "a server that sent a cookie knows of no connection until it is answered"},

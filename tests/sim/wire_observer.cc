@@ -146,26 +146,32 @@ WireObserver::Flow* WireObserver::flow_of_sent(Instant now, int side, const Pack
   return &it->second;
 }
 
-void WireObserver::check_syn(Instant now, int side, const Packet& p, Flow& flow) {
+void WireObserver::take_syn(Half& half, const wire::TcpSegment& s) {
+  half.any_ts = half.any_ts && half.iss == s.seq;
+  half.syn_sent = true;
+  half.iss = s.seq;
+  half.shift = s.options.window_shift;
+  half.mss = s.options.mss;
+  half.timestamps = s.options.has_timestamps;
+  half.sack = s.options.sack_permitted;
+}
+
+bool WireObserver::check_syn(Instant now, int side, const Packet& p, Flow& flow) {
   const wire::TcpSegment& s = p.tcp;
   Half& mine = flow.half[side];
   if (mine.syn_sent && mine.iss != s.seq) {
     if (mine.fin_at != ~std::uint64_t{0} || mine.reset) {
       // The connection is over here, and a SYN of it came late: the peer will know better.
       flow.half[0].reset = flow.half[1].reset = true;
-      return;
+      return false;
     }
-    // A SYN-ACK by cookie may follow one from the backlog, until one of them was taken up.
+    // A SYN-ACK by cookie may follow one from the backlog, or the other way round, until the
+    // peer's ACK took up one of them.
     if (mine.acked > 0 || mine.sent_end > 1) fail(now, side, p, "another initial sequence number");
-    mine.any_ts = false;
+    if (flow.half[1 - side].came_end > 0) return false;
     mine.may_send = 0;
   }
-  mine.syn_sent = true;
-  mine.iss = s.seq;
-  mine.shift = s.options.window_shift;
-  mine.mss = s.options.mss;
-  mine.timestamps = s.options.has_timestamps;
-  mine.sack = s.options.sack_permitted;
+  take_syn(mine, s);
   mine.sent_end = std::max<std::uint64_t>(mine.sent_end, 1);
   const std::uint16_t headers = p.version == 4 ? 40 : 60;
   if (s.options.mss + headers > options_.mtu[side]) fail(now, side, p, "an MSS above the MTU");
@@ -178,6 +184,7 @@ void WireObserver::check_syn(Instant now, int side, const Packet& p, Flow& flow)
       fail(now, side, p, "a scale that wasn't offered");
     }
   }
+  return true;
 }
 
 void WireObserver::check_data(Instant now, int side, const Packet& p, Flow& flow) {
@@ -298,7 +305,7 @@ void WireObserver::on_sent(Instant now, int side, std::span<const std::byte> fra
     flow->half[0].reset = flow->half[1].reset = true;
     return;
   }
-  if (p.tcp.has(TcpFlags::syn)) check_syn(now, side, p, *flow);
+  if (p.tcp.has(TcpFlags::syn) && !check_syn(now, side, p, *flow)) return;
   if (flow->half[side].reset) return;
   if (!flow->half[side].syn_sent) return fail(now, side, p, "a segment before the SYN");
   check_data(now, side, p, *flow);
@@ -315,8 +322,13 @@ void WireObserver::on_received(Instant now, int side, std::span<const std::byte>
   const auto it = flows_.find(key_of(1 - side, s));
   if (it == flows_.end()) return;
   Half& mine = it->second.half[side];
-  const Half& peer = it->second.half[1 - side];
+  Half& peer = it->second.half[1 - side];
   if (s.has(TcpFlags::rst) || !peer.syn_sent) return;
+  if (s.has(TcpFlags::syn) && s.seq != peer.iss) {
+    // The first of several SYN-ACKs that comes is the one that counts.
+    if (mine.came_end > 0) return;
+    take_syn(peer, s);
+  }
   const std::uint64_t begin = unwrap(s.seq, peer.iss, mine.came_end);
   const std::uint64_t end = begin + s.length();
   const bool old = s.options.has_timestamps && mine.ts_came &&

@@ -119,7 +119,9 @@ class WireObserver final : public support::LinkTap {
   void fail(Instant now, int side, const support::Packet& p, const std::string& text);
   void hash(Instant now, int what, std::span<const std::byte> frame);
   Flow* flow_of_sent(Instant now, int side, const support::Packet& p);
-  void check_syn(Instant now, int side, const support::Packet& p, Flow& flow);
+  static void take_syn(Half& half, const wire::TcpSegment& s);
+  // False: the connection goes on with another SYN of this side.
+  bool check_syn(Instant now, int side, const support::Packet& p, Flow& flow);
   void check_data(Instant now, int side, const support::Packet& p, Flow& flow);
   void check_ack(Instant now, int side, const support::Packet& p, Flow& flow);
   void check_timestamps(Instant now, int side, const support::Packet& p, Flow& flow);

@@ -198,6 +198,27 @@ TEST(TcpListener, CookiesBeyondTheBacklog) {
   EXPECT_EQ(t.shared.counters.syn_cookies_good, 1u);
 }
 
+// The SYN came again when there was room for it: two SYN-ACKs with two numbers are on their way.
+TEST(TcpListener, CookieIsGoodBesideABlockOfItsSyn) {
+  Listening t;
+  for (std::uint16_t port = 1; port <= 4; ++port)
+    t.on_syn(port, Listening::syn());
+  t.on_syn(5, Listening::syn());
+  const wire::TcpSegment good = t.ack();
+  const SeqNumber cookie = t.answer.reply.seq;
+  wire::TcpSegment reset = good;
+  reset.flags = TcpFlags::rst;
+  t.on_ack(4, reset);
+  ASSERT_EQ(t.listener.half_open(), 3u);
+  t.now = t.now + Duration::seconds(1);
+  ASSERT_EQ(t.on_syn(5, Listening::syn()), Verdict::reply);
+  ASSERT_EQ(t.listener.half_open(), 4u);
+  EXPECT_NE(t.answer.reply.seq, cookie);
+  EXPECT_EQ(t.on_ack(5, good), Verdict::establish);
+  EXPECT_EQ(t.answer.opening.iss, cookie);
+  EXPECT_EQ(t.listener.half_open(), 3u);
+}
+
 TEST(TcpListener, CookieIsLookedAtOnlyAfterAFlood) {
   Listening t;
   Cookies cookies(kSecret);
