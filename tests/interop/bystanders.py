@@ -22,9 +22,11 @@ _HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 # `python3 -m http.server` asks for the name of its address first, and waits where nobody knows it.
 _SERVER = """
-import functools, http.server, socketserver, sys
+import functools, http.server, socket, socketserver, sys
 pages = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[3])
-socketserver.ThreadingTCPServer((sys.argv[1], int(sys.argv[2])), pages).serve_forever()
+class Server(socketserver.ThreadingTCPServer):
+    address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+Server((sys.argv[1], int(sys.argv[2])), pages).serve_forever()
 """
 
 
@@ -101,7 +103,7 @@ class Bystanders:
 
     def _fetch(self):
         try:
-            url = f"http://{self.address}:{HTTP_PORT}/page"
+            url = f"http://{support.join(self.address, HTTP_PORT)}/page"
             with _HTTP.open(url, timeout=self.PATIENCE) as answer:
                 good = answer.read() == self.page
         except OSError:
@@ -110,22 +112,31 @@ class Bystanders:
         return good
 
     def _ping(self, number):
-        """ICMP echo (RFC 792), checksum and all: there may be no ping here."""
-        words = [0x0800, 0, os.getpid() & 0xFFFF, number & 0xFFFF]
-        words[1] = 0xFFFF - (sum(words) % 0xFFFF)
-        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        """ICMP echo (RFC 792, RFC 4443), checksum and all: there may be no ping here."""
+        six = ":" in self.address
+        words = [0x8000 if six else 0x0800, 0, os.getpid() & 0xFFFF, number & 0xFFFF]
+        if not six:  # for ICMPv6 the kernel does it (RFC 3542 §3.1)
+            words[1] = 0xFFFF - (sum(words) % 0xFFFF)
+        how = (
+            (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+            if six
+            else (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        )
+        wanted = struct.pack("!2H", *words[2:])
+        with socket.socket(*how) as raw:
             raw.settimeout(self.PATIENCE)
             raw.sendto(struct.pack("!4H", *words), (self.address, 0))
             end = time.monotonic() + self.PATIENCE
             while time.monotonic() < end:
                 try:
-                    packet = raw.recv(2048)
+                    packet, sender = raw.recvfrom(2048)
                 except OSError:
                     return False
-                header = (packet[0] & 15) * 4
-                wanted = struct.pack("!2H", *words[2:])
-                ours = packet[12:16] == socket.inet_aton(self.address)
-                if ours and packet[header] == 0 and packet[header + 4 : header + 8] == wanted:
+                # A raw socket of IPv6 leaves out the header.
+                header = 0 if six else (packet[0] & 15) * 4
+                answer = packet[header] == (129 if six else 0)
+                ours = sender[0] == self.address
+                if ours and answer and packet[header + 4 : header + 8] == wanted:
                     self.pings += 1
                     return True
         return False

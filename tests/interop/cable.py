@@ -2,7 +2,8 @@
 kernel: a TAP interface, two of them with a bad link between (tests/relay), or a veth pair.
 
 The kernel has 10.98.N.1 at its end, the seed is 10.98.N.2 and reaches all else by way of the kernel.
-With `xdp` the seed's end lies in a network of its own, whose kernel is 10.98.N.2, too.
+With `xdp` the seed's end lies in a network of its own, whose kernel is 10.98.N.2, too. Names that
+end with 6 have fd98:N::1 and fd98:N::2 instead.
 """
 
 import array
@@ -33,6 +34,7 @@ KINDS = {
     "xdp-threads": ([], ""),  # without io_uring
     "xdp-loss": ([], "loss=1%,delay=2ms"),
 }
+KINDS |= {f"{kind}6": how for kind, how in KINDS.items()}
 _numbers = itertools.count(1)
 
 
@@ -44,7 +46,7 @@ SUMS, TSO, GSO = 0x17, 0x1F, 0x24
 
 def lacking(kind, relay, program):
     """What is missing on this machine for it, or an empty string."""
-    if kind == "kernel":
+    if kind == "kernel" or (kind == "kernel6" and support.address() == support.NAMESPACE_ADDRESS):
         return ""
     if kind.startswith("dpdk") and (why := _lacks_dpdk(program)):
         return why
@@ -103,7 +105,11 @@ class Cable:
         number = next(_numbers)
         self.options, link = KINDS[kind]
         self.interface = f"seed{number}"
-        self.kernel, self.seed = f"10.98.{number}.1", f"10.98.{number}.2"
+        net, self.prefix = (f"fd98:{number:x}::", 64) if kind[-1] == "6" else (f"10.98.{number}.", 24)
+        self.kernel, self.seed = f"{net}1", f"{net}2"
+        # Nobody else has them: without asking whether (RFC 4862 §5.4), which takes seconds.
+        self.nodad = ["nodad"] if kind[-1] == "6" else []
+        kind = kind.removesuffix("6")
         self.relay = None
         self.figures = {}
         self.there = None  # the network that the seed is in, if not the clients'
@@ -137,7 +143,7 @@ class Cable:
             if not self.relay.stdout.readline():
                 raise support.Failure("the relay did not start")
             end = f"link{number}"
-        _do("address", "add", f"{self.kernel}/24", "dev", end)
+        _do("address", "add", f"{self.kernel}/{self.prefix}", "dev", end, *self.nodad)
         _do("link", "set", end, "up")
         if self.there and not link:
             self.bystanders = bystanders.Bystanders(self.there, self.seed, folder)
@@ -149,7 +155,7 @@ class Cable:
         _sum_and_cut(end)
         self.there.adopt(self.interface)
         for words in (
-            f"address add {self.seed}/24 dev {self.interface}",
+            f"address add {self.seed}/{self.prefix} dev {self.interface} {' '.join(self.nodad)}",
             "link set lo up",
             f"link set {self.interface} up",
             f"route add default via {self.kernel}",
@@ -169,7 +175,7 @@ class Cable:
             return [*self.backend, *self.options]
         return [
             *self.backend,
-            *("--address", f"{self.seed}/24", "--gateway", self.kernel),
+            *("--address", f"{self.seed}/{self.prefix}", "--gateway", self.kernel),
             *self.options,
         ]
 

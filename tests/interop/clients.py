@@ -46,8 +46,7 @@ class Client:
         self.process = None
         with open(dataset.torrent, "rb") as file:
             torrent = file.read()
-        host, port = peer.rsplit(":", 1)
-        self.tracker = tracker.Tracker(support.address(), (host, int(port)))
+        self.tracker = tracker.Tracker(support.address(), support.split(peer))
         self.torrent = os.path.join(folder, "fetch.torrent")
         with open(self.torrent, "wb") as file:
             file.write(bencode.with_tracker(torrent, self.tracker.url))
@@ -146,7 +145,7 @@ class Libtorrent(Client):
             "--data",
             self.downloads,
             "--listen",
-            f"{support.address()}:{self.port}",
+            f"[::]:{self.port}" if self.peer[0] == "[" else f"{support.address()}:{self.port}",
             "--peer",
             self.peer,
         )

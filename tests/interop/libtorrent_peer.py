@@ -63,7 +63,7 @@ def main():
     peer = None
     if options.peer:
         host, port = options.peer.rsplit(":", 1)
-        peer = (host, int(port))
+        peer = (host.strip("[]"), int(port))
 
     announced = finished = False
     checking = (lt.torrent_status.checking_files, lt.torrent_status.checking_resume_data)

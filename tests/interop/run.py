@@ -64,8 +64,10 @@ class Runner:
         os.makedirs(folder)
         if self.options.seed_program == "libtorrent":
             return seeds.LibtorrentSeed(dataset, folder, upload_limit_mib=limit)
-        wire = None
-        if cell.network != "kernel":
+        wire = address = None
+        if cell.network == "kernel6":
+            address = support.NAMESPACE_ADDRESS6
+        elif cell.network != "kernel":
             wire = cable.Cable(cell.network, self.options.relay, folder)
         return seeds.PenstockSeed(
             dataset,
@@ -75,6 +77,7 @@ class Runner:
             disable=cell.disable,
             upload_limit_mib=limit,
             cable=wire,
+            address=address,
         )
 
     def run(self, cell):
@@ -203,11 +206,11 @@ def plan(options):
             dataclasses.replace(
                 cell,
                 network=network,
-                disable="uring" if network.endswith("-threads") else cell.disable,
+                disable="uring" if "-threads" in network else cell.disable,
             )
             for network in options.network
             for cell in cells
-            if network == "kernel" or cell.shards == 1
+            if network.startswith("kernel") or cell.shards == 1
         ]
     # The slowest first, so that no worker is left with it at the end.
     return sorted(dict.fromkeys(cells), key=lambda cell: "transmission" not in cell.clients)
@@ -223,9 +226,8 @@ def enter_namespace(as_root):
     """
     if os.environ.get(INSIDE):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        subprocess.run(
-            ["ip", "address", "add", f"{support.NAMESPACE_ADDRESS}/32", "dev", "lo"], check=True
-        )
+        for address in (f"{support.NAMESPACE_ADDRESS}/32", f"{support.NAMESPACE_ADDRESS6}/128"):
+            subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
         return
     # Root in a chroot gets no user namespace, and needs none.
     ways = [["--user", "--map-root-user"], []]

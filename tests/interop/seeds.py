@@ -95,11 +95,19 @@ class PenstockSeed(Seed):
     ENDS_WITH = (0, 130)
 
     def __init__(
-        self, dataset, folder, program, shards=1, disable="", upload_limit_mib=0, cable=None
+        self,
+        dataset,
+        folder,
+        program,
+        shards=1,
+        disable="",
+        upload_limit_mib=0,
+        cable=None,
+        address=None,
     ):
         self.cable = cable
         port = support.free_port()
-        self.peer = f"{cable.seed if cable else support.address()}:{port}"
+        self.peer = support.join(cable.seed if cable else address or support.address(), port)
         self.shards = shards
         state = os.path.join(folder, "state")
         os.makedirs(state)

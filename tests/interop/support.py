@@ -10,6 +10,7 @@ import time
 # Besides 127.0.0.1, in the run's own network namespace: Transmission refuses to connect to loopback
 # addresses.
 NAMESPACE_ADDRESS = "10.77.0.1"
+NAMESPACE_ADDRESS6 = "fd77::1"
 
 
 class Failure(Exception):
@@ -51,6 +52,17 @@ def address():
             return NAMESPACE_ADDRESS
         except OSError:
             return "127.0.0.1"
+
+
+def join(host, port):
+    """As clients want a peer to be named: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(peer):
+    """Of what join made: (host, port)."""
+    host, port = peer.rsplit(":", 1)
+    return host.strip("[]"), int(port)
 
 
 def free_port():

@@ -9,12 +9,16 @@ import urllib.parse
 
 
 class Tracker:
-    """Runs from construction to close(). `peer` is (IPv4 address, port); it is the answer for
-    every torrent.
+    """Runs from construction to close(). `peer` is (address, port); it is the answer for every
+    torrent, by BEP 7 if its address is one of IPv6.
     """
 
     def __init__(self, address, peer):
-        compact = ipaddress.IPv4Address(peer[0]).packed + peer[1].to_bytes(2, "big")
+        address_of_peer = ipaddress.ip_address(peer[0])
+        compact = address_of_peer.packed + peer[1].to_bytes(2, "big")
+        compact = b"%d:%s" % (len(compact), compact)
+        if address_of_peer.version == 6:
+            compact = b"0:6:peers6" + compact
         plain = f"d2:ip{len(peer[0])}:{peer[0]}4:porti{peer[1]}ee".encode()
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -23,7 +27,7 @@ class Tracker:
                 # rtorrent, aria2 and others ask for the compact form; who doesn't, gets
                 # dictionaries.
                 peers = (
-                    b"6:" + compact
+                    compact
                     if query.get("compact", ["1"])[0] == "1"
                     else b"l" + plain + b"e"
                 )
