@@ -350,6 +350,13 @@ SendResult EpollStreams::try_send(StreamHandle stream, std::span<const SendPart>
   return {sent.accepted, sent.exposed};
 }
 
+std::size_t EpollStreams::unacknowledged(StreamHandle stream) {
+  const Slot* const slot = find(stream);
+  if (slot == nullptr || slot->state != State::open) return 0;
+  ++counters_.other_calls;
+  return bytes_in_flight(slot->fd);
+}
+
 void EpollStreams::set_reading(StreamHandle stream, bool on) {
   Slot* const slot = find(stream);
   if (slot == nullptr || slot->reading == on) return;

@@ -48,6 +48,8 @@ void set_congestion(int fd, const std::string& wanted);
                                      const std::string& congestion, StreamError& error);
 // SO_ERROR, read and cleared.
 [[nodiscard]] int take_socket_error(int fd);
+// What was written and isn't acknowledged (SIOCOUTQ), bytes.
+[[nodiscard]] std::size_t bytes_in_flight(int fd);
 // close() will send RST and forget what is queued.
 void reset_on_close(int fd);
 

@@ -10,6 +10,7 @@
 #include "app/full_check.hh"
 #include "app/nic_device.hh"
 #include "app/process_limits.hh"
+#include "base/assert.hh"
 #include "base/units.hh"
 #include "host/clock.hh"
 #include "peer/close_reason.hh"
@@ -482,6 +483,7 @@ void Engine::steward() {
 // Takes a torrent's check or removal as far as it goes now. True: to its end. Under mutex_.
 bool Engine::settle(std::uint64_t id) {
   const auto found = torrents_.find(id);
+  ASSERT(found != torrents_.end());
   Entry& entry = *found->second;
   if (entry.check && entry.check->done()) finish_check(entry);
   if (entry.check) return false;

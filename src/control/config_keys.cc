@@ -376,7 +376,8 @@ constexpr std::array kKeys{
         "restart.",
         kRunning),
     key<Count<&Config::limits_max_peers_per_ip, 0, 1'000'000>>(
-        "limits", "max_peers_per_ip", "Connections from one address; 0: no limit.", kRunning),
+        "limits", "max_peers_per_ip", "Connections from one address to one shard; 0: no limit.",
+        kRunning),
 
     key<Switch<&Config::announce_enabled>>("announce", "enabled", "Announce at all.", kRestart),
     key<Count<&Config::announce_port, 0, 65535>>(

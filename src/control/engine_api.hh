@@ -58,7 +58,7 @@ struct OwnNetwork {
 struct EngineLimits {
   std::uint64_t upload_rate = 0;       // bytes per second over all torrents; 0: unlimited
   std::uint32_t peers_max = 4096;      // connections; 1 …
-  std::uint32_t peers_per_ip_max = 0;  // connections from one address; 0: unlimited
+  std::uint32_t peers_per_ip_max = 0;  // connections from one address to a shard; 0: unlimited
 };
 
 // What is fixed from the start on.

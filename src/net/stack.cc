@@ -223,6 +223,11 @@ bool Stack::connect(const Endpoint& remote, const IpAddress& local, StreamHandle
   return impl_->connect(remote, local, out);
 }
 
+std::size_t Stack::unacknowledged(StreamHandle stream) {
+  Slot* slot = impl_->find_stream(stream);
+  return slot == nullptr ? 0 : slot->tcp().queued();
+}
+
 void Stack::close(StreamHandle stream, bool graceful) {
   Slot* slot = impl_->find_stream(stream);
   if (slot == nullptr) return;

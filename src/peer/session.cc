@@ -198,6 +198,11 @@ void Session::set_send_blocked(Instant now, bool blocked) {
   }
 }
 
+bool Session::send_stalled(Instant now) const {
+  return blocked_since_ != Instant::never() &&
+         now - blocked_since_ >= shared_->limits.stall_timeout;
+}
+
 Instant Session::next_deadline() const {
   const SessionLimits& limits = shared_->limits;
   Instant next = Instant::never();
@@ -235,7 +240,7 @@ void Session::on_timeout(Instant now) {
     if (passed(redundant_since_, limits.redundant_timeout)) return close(CloseReason::both_seeds);
     if (passed(last_sent_, limits.keepalive_interval)) keepalive_due_ = true;
   }
-  if (passed(blocked_since_, limits.stall_timeout)) return close(CloseReason::reader_stalled);
+  if (send_stalled(now)) return close(CloseReason::reader_stalled);
   timer_ = next_deadline();
 }
 

@@ -95,6 +95,9 @@ class Session {
   void on_stream_closed(StreamError error);
   // Short sends: the peer's side is full (true), or takes data again (false).
   void set_send_blocked(Instant now, bool blocked);
+  // Blocked for the stall timeout: on_timeout closes it, unless it is told (false, then true) that
+  // the peer did take something.
+  [[nodiscard]] bool send_stalled(Instant now) const;
 
   // Answers to the event info_hash.
   void accept_torrent(Instant now, const Torrent* torrent);

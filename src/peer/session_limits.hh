@@ -31,8 +31,8 @@ struct SessionLimits {
   Duration silence_timeout = Duration::seconds(180);
   // A message once begun; also the least speed of a PIECE: 16 KiB in a minute.
   Duration message_timeout = Duration::seconds(60);
-  // It asked for data and its socket takes none.
-  Duration stall_timeout = Duration::seconds(60);
+  // It asked for data and takes none: looked at this often, counted from the first look.
+  Duration stall_timeout = Duration::seconds(45);
   // How long a peer that needs nothing from us stays (BEP 21): time for its last messages.
   Duration redundant_timeout = Duration::seconds(5);
   bool close_redundant = true;

@@ -65,7 +65,9 @@ struct Shard::Connection {
   UploadWindow* window = nullptr;
   LeafJob* leaf_job = nullptr;
   Endpoint remote;
-  std::uint64_t uploaded = 0;    // payload bytes
+  std::uint64_t uploaded = 0;  // payload bytes
+  // Not writable: of what it was sent, when that was last looked at, bytes. SIZE_MAX: never.
+  std::size_t unacknowledged = SIZE_MAX;
   std::uint32_t index = 0;       // in the pool
   std::uint32_t generation = 0;  // of this use, 24 bits
   std::uint32_t pending = 0;     // window slots that wait for the store

@@ -165,6 +165,17 @@ bool Shard::run_store(Instant now) {
   return any;
 }
 
+// A socket says that it has room only when much of what it holds is gone, minutes for a slow but
+// honest reader. Who takes a block from one look to the next has not stalled.
+void Shard::look_at_reader(Instant now, Connection& c) {
+  const std::size_t left = streams_.unacknowledged(c.stream);
+  const bool reads = c.unacknowledged >= kBlockSize && left <= c.unacknowledged - kBlockSize;
+  c.unacknowledged = left;
+  if (!reads) return;
+  c.session.set_send_blocked(now, false);
+  c.session.set_send_blocked(now, true);
+}
+
 bool Shard::run_timers(Instant now) {
   bool any = false;
   for (int i = 0; i < kTimerBurst; ++i) {
@@ -173,6 +184,7 @@ bool Shard::run_timers(Instant now) {
     Connection& c = Connection::of(*node);
     if (c.session.next_timeout() <= now) {
       any = true;
+      if (c.session.send_stalled(now)) look_at_reader(now, c);
       c.session.on_timeout(now);
     }
     after_input(now, c);

@@ -120,6 +120,7 @@ class Shard {
   bool take_completions(Instant now);
   bool run_store(Instant now);
   bool run_timers(Instant now);
+  void look_at_reader(Instant now, Connection& c);
   bool pump_all(Instant now);
   bool speak_all(Instant now);
   bool submit_io();

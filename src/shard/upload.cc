@@ -86,6 +86,7 @@ Shard::Pumped Shard::pump(Instant now, Connection& c) {
     settle(now, c, batch, result);
     if (result.accepted < batch.bytes) {
       c.writable = false;
+      c.unacknowledged = SIZE_MAX;
       c.session.set_send_blocked(now, true);
       unpin_all(c);
       return Pumped::waiting;

@@ -106,6 +106,10 @@ class StreamPort {
   // bytes.
   virtual SendResult try_send(StreamHandle stream, std::span<const SendPart> parts) = 0;
 
+  // Of what try_send took, what the peer has not acknowledged yet, bytes. May ask the kernel: not
+  // for every send.
+  [[nodiscard]] virtual std::size_t unacknowledged(StreamHandle stream) = 0;
+
   // Stops and starts the delivery of `data`: backpressure to a peer that sends faster than it may.
   virtual void set_reading(StreamHandle stream, bool on) = 0;
 

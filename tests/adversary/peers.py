@@ -368,7 +368,7 @@ def kinds_for(torrent):
     class NeverReads(Peer):
         """Asks for 16 MiB."""
 
-        reason, patience = "reader_stalled", 75.0
+        reason, patience = "reader_stalled", 105.0
         hello = handshake() + INTERESTED
         speech = torrent.requests(1000)
 
@@ -376,7 +376,7 @@ def kinds_for(torrent):
         receive_buffer = 4096
 
     class SlowReader(Peer):
-        reason, patience, reads = "reader_stalled", 75.0, 64
+        reason, patience, reads = "reader_stalled", 105.0, 64
         hello = handshake() + INTERESTED
         speech = torrent.requests(1000)
         receive_buffer = 16384
@@ -384,7 +384,7 @@ def kinds_for(torrent):
     class PatientReader(Peer):
         """Slow, but honest; it says so once a minute (BEP 3: peers send keepalives)."""
 
-        reads = 32 * 1024
+        reads = 2 * 1024
         hello = handshake() + INTERESTED
         speech = torrent.requests(1000)
         keepalives = 60.0

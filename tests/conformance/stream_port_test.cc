@@ -267,6 +267,27 @@ TEST_P(StreamPortSuite, ShortSendIsFollowedByOneWritable) {
   EXPECT_GT(send(*client_, pair.client, bytes), 0u);
 }
 
+TEST_P(StreamPortSuite, TellsWhatThePeerHasNotAcknowledged) {
+  const Pair pair = open_stream();
+  EXPECT_EQ(client_->port->unacknowledged(pair.client), 0u);
+  server_->port->set_reading(pair.server, false);
+  const auto bytes = random_bytes(4, 256 * 1024);
+  std::size_t sent = 0;
+  int quiet = 0;
+  ASSERT_TRUE(until([&] {
+    const std::size_t accepted = send(*client_, pair.client, bytes);
+    sent += accepted;
+    quiet = accepted == 0 ? quiet + 1 : 0;
+    return quiet > 50;
+  }));
+  const std::size_t full = client_->port->unacknowledged(pair.client);
+  EXPECT_GT(full, 0u);
+  EXPECT_LE(full, sent);
+  server_->port->set_reading(pair.server, true);
+  EXPECT_TRUE(until([&] { return client_->port->unacknowledged(pair.client) == 0; }));
+  EXPECT_EQ(client_->port->unacknowledged(StreamHandle(~0ull)), 0u);
+}
+
 TEST_P(StreamPortSuite, ReadingOffStopsDataAndOnLosesNothing) {
   const Pair pair = open_stream();
   const auto bytes = random_bytes(5, 40'000);

@@ -152,6 +152,11 @@ void MemoryStreams::transmit(Slot& slot, std::span<const std::byte> bytes) {
   }
 }
 
+std::size_t MemoryStreams::unacknowledged(StreamHandle stream) {
+  const Slot* slot = find(stream);
+  return slot == nullptr ? 0 : slot->under_way;
+}
+
 void MemoryStreams::set_reading(StreamHandle stream, bool on) {
   Slot* const slot = find(stream);
   if (slot == nullptr || slot->reading == on) return;

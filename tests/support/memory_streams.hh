@@ -63,6 +63,7 @@ class MemoryStreams final : public StreamPort {
  public:
   std::size_t poll_events(Instant now, std::span<StreamEvent> out) override;
   SendResult try_send(StreamHandle stream, std::span<const SendPart> parts) override;
+  [[nodiscard]] std::size_t unacknowledged(StreamHandle stream) override;
   void set_reading(StreamHandle stream, bool on) override;
   bool connect(const Endpoint& remote, const IpAddress& local, StreamHandle& out) override;
   void close(StreamHandle stream, bool graceful) override;

@@ -95,9 +95,38 @@ TEST(Shard, APeerThatStopsReadingIsClosedInTime) {
     peer.request(PieceIndex(piece), 0, kBlockSize);
   world.run(Duration::seconds(1));
   world.disks[0]->hanging.clear();
-  world.run(Duration::seconds(59));
+  world.run(Duration::seconds(88));
   EXPECT_EQ(world.closes(CloseReason::reader_stalled), 0u);
   world.run(Duration::seconds(3));
+  EXPECT_EQ(world.closes(CloseReason::reader_stalled), 1u);
+}
+
+// Its stream never has so much room that it would say so.
+TEST(Shard, ASlowReaderHasNotStalled) {
+  ShardWorld world({.window = 1 << 20});
+  world.add_torrent(8 << 20, 65536, Hashes::v1);
+  ScriptedPeer& peer = world.add_peer();
+  peer.handshake(world.hash());
+  world.run(Duration::seconds(1));
+  peer.burst = 1;
+  peer.read(false);
+  world.disks[0]->poll_max = 1;
+  for (std::uint32_t piece = 0; piece < 128; ++piece)
+    peer.request(PieceIndex(piece), 0, kBlockSize);
+  world.run(Duration::seconds(1));
+  for (int i = 0; i < 10; ++i) {
+    peer.say(Bytes(4));  // a keepalive
+    world.run(Duration::seconds(40));
+    peer.read(true);
+    const std::size_t enough = peer.heard.size() + kBlockSize;
+    for (int n = 0; n < 100 && peer.heard.size() < enough; ++n)
+      world.cycle();
+    peer.read(false);
+  }
+  EXPECT_EQ(world.closes(CloseReason::reader_stalled), 0u);
+  EXPECT_GE(peer.heard.size(), 10 * kBlockSize);
+  EXPECT_LT(peer.heard.size(), 512u << 10);
+  world.run(Duration::seconds(91));
   EXPECT_EQ(world.closes(CloseReason::reader_stalled), 1u);
 }
 

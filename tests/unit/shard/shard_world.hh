@@ -66,7 +66,7 @@ class ScriptedPeer {
   void read(bool on) { port_.set_reading(stream_, on); }
   void step(Instant now) {
     StreamEvent events[16];
-    const std::size_t count = port_.poll_events(now, events);
+    const std::size_t count = port_.poll_events(now, std::span(events).first(burst));
     for (const StreamEvent& event : std::span(events).first(count)) {
       connected |= event.kind == StreamEvent::Kind::connected;
       closed |= event.kind == StreamEvent::Kind::closed;
@@ -106,6 +106,7 @@ class ScriptedPeer {
 
   bool connected = false;
   bool closed = false;
+  std::size_t burst = 16;  // events that it takes in a step
   Bytes heard;
 
  private:

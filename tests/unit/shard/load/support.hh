@@ -131,6 +131,7 @@ class FakeStreams final : public StreamPort {
     sent[stream.value] += bytes;
     return {bytes, false};
   }
+  std::size_t unacknowledged(StreamHandle) override { return 0; }
   void set_reading(StreamHandle, bool) override {}
   bool connect(const Endpoint&, const IpAddress& local, StreamHandle& out) override {
     if (refuse_connect) return false;
