@@ -80,6 +80,15 @@ class Waiting(unittest.TestCase):
             self.assertIn("said", process.log_tail())
             process.stop()
 
+    def test_a_crash_is_told_from_an_end(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for script, crashed in (("kill -SEGV $$", True), ("exit 3", False)):
+                process = support.Process("short", ["sh", "-c", script], folder)
+                with self.assertRaises(support.Failure) as caught:
+                    support.Deadline(20).wait_until(lambda: False, "more", process)
+                self.assertEqual(isinstance(caught.exception, support.Crash), crashed)
+                process.stop()
+
     def test_stop_ends_the_group(self):
         with tempfile.TemporaryDirectory() as folder:
             child = os.path.join(folder, "child")

@@ -17,6 +17,14 @@ class Failure(Exception):
     """What a cell of the matrix failed with, in one line."""
 
 
+class Crash(Failure):
+    """A process was ended by a signal that nobody sent."""
+
+    def __init__(self, process, what):
+        super().__init__(f"{process.name} ended with {process.status()} while waiting for {what}")
+        self.name = process.name
+
+
 class Deadline:
     def __init__(self, seconds):
         self.end = time.monotonic() + seconds
@@ -33,6 +41,8 @@ class Deadline:
             value = condition()
             if value:
                 return value
+            if ended and process.poll() < 0:
+                raise Crash(process, what)
             if ended:
                 raise Failure(
                     f"{process.name} ended with {process.status()} while waiting for {what}"
