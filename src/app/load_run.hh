@@ -8,7 +8,8 @@
 namespace penstock::app {
 
 // A control::LoadFactory. Everything of it belongs to the calling thread.
-Result<std::unique_ptr<control::LoadApi>> start_load(const LoadPlan& plan,
-                                                     std::shared_ptr<const Metainfo> metainfo);
+Result<std::unique_ptr<control::LoadApi>> start_load(
+    const LoadPlan& plan, std::shared_ptr<const Metainfo> metainfo,
+    const std::optional<control::OwnNetwork>& network);
 
 }  // namespace penstock::app

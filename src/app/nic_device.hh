@@ -35,8 +35,10 @@ class NicDevice {
 struct NicOptions {
   control::OwnNetwork network;
   host::Capabilities capabilities;
-  std::span<std::byte> content;          // what payload lies in; outlives the device
-  std::span<const std::uint16_t> ports;  // TCP; all that an interface shared with the kernel gives
+  std::span<std::byte> content;  // what payload lies in; outlives the device
+  // TCP; all that an interface shared with the kernel gives, beside those from connect_from on.
+  std::span<const std::uint16_t> ports;
+  std::uint16_t connect_from = 0;  // 0: none
 };
 
 // The one that options.network.driver says.

@@ -28,6 +28,7 @@ net::StackOptions stack_options(const IoOptions& options) {
   stack.connections_max = options.streams_max;
   stack.send_buffer = own.send_buffer;
   stack.listen = own.ports;
+  if (own.connect_from != 0) stack.ephemeral_first = own.connect_from;
   stack.secret = own.secret;
   stack.tso = own.network.offload;
   for (const control::OwnNetwork::Address& address : own.network.addresses)
@@ -158,8 +159,9 @@ Result<std::unique_ptr<ShardIo>> make_posix_own_tcp_io(const IoOptions& options,
 }  // namespace
 
 Result<std::unique_ptr<ShardIo>> make_own_tcp_io(const IoOptions& options) {
-  auto nic = open_nic(
-      {options.own_tcp->network, options.capabilities, options.content, options.own_tcp->ports});
+  const OwnTcpOptions& own = *options.own_tcp;
+  auto nic =
+      open_nic({own.network, options.capabilities, options.content, own.ports, own.connect_from});
   if (!nic) return tl::unexpected(std::move(nic).error());
   if (!options.capabilities.uring) return make_posix_own_tcp_io(options, std::move(*nic));
   auto ring = uring::Ring::create({});

@@ -24,7 +24,10 @@ namespace penstock::app {
 // Own TCP, instead of the kernel's.
 struct OwnTcpOptions {
   control::OwnNetwork network;
-  std::vector<std::uint16_t> ports;       // to listen at
+  std::vector<std::uint16_t> ports;  // to listen at
+  // Connections of ours are from this port to 65535. 0: from where the stack likes, and none where
+  // the interface is shared with the kernel.
+  std::uint16_t connect_from = 0;
   std::array<std::uint64_t, 2> secret{};  // unpredictable
   std::uint32_t send_buffer = 4u << 20;   // bytes, of a connection
 };

@@ -43,6 +43,7 @@ Result<std::unique_ptr<NicDevice>> open_xdp_nic(const NicOptions& options) {
     xdp.addresses.push_back(address.address);
   for (const std::uint16_t number : options.ports)
     xdp.tcp.push_back({number, number});
+  if (options.connect_from != 0) xdp.tcp.push_back({options.connect_from, 65535});
   auto port = nic_xdp::XdpPort::create(xdp);
   if (!port) return tl::unexpected(std::move(port).error());
   tell(**port);

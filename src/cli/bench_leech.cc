@@ -13,6 +13,7 @@
 
 #include "base/units.hh"
 #include "cli/load_summary.hh"
+#include "cli/network_options.hh"
 #include "cli/torrent_file.hh"
 
 namespace penstock::cli {
@@ -35,6 +36,7 @@ struct LeechOptions {
   bool verify = false;
   std::string http;
   std::string range = "1MiB";
+  NetworkOptions network;
 };
 
 // How long the first connection may take to be unchoked: seeds that look for whom to unchoke every
@@ -130,8 +132,8 @@ double cpu_seconds() {
 // Runs the load in slices: a batch of the window, at most a second, so that reports come in time.
 class Leech {
  public:
-  Leech(Context& context, const LoadPlan& plan, control::LoadApi& load)
-      : context_(context), plan_(plan), load_(load) {}
+  Leech(Context& context, const LoadPlan& plan, std::string backend, control::LoadApi& load)
+      : context_(context), plan_(plan), backend_(std::move(backend)), load_(load) {}
 
   // False: interrupted.
   bool warm_up(Duration duration) {
@@ -201,6 +203,7 @@ class Leech {
 
   Context& context_;
   const LoadPlan& plan_;
+  const std::string backend_;
   control::LoadApi& load_;
   control::LoadSnapshot begin_, now_;
   std::vector<double> rates_;
@@ -245,6 +248,8 @@ Json Leech::results(const LoadSummary& summary) const {
           {"pieces_bad", c.pieces_bad},
           {"system_calls", now_.system_calls - begin_.system_calls},
           {"cpu_seconds", cpu_seconds_},
+          {"busy_seconds", static_cast<double>(now_.busy_ns - begin_.busy_ns) * 1e-9},
+          {"backend", backend_},
           {"io", load_.io_name()}};
 }
 
@@ -292,10 +297,15 @@ ExitStatus Leech::finish() {
   return status;
 }
 
-Result<ExitStatus> leech(Context& context, const LeechOptions& options,
+Result<ExitStatus> leech(Context& context, LeechOptions options,
                          const control::LoadFactory& factory) {
   auto plan = plan_of(options);
   if (!plan) return tl::unexpected(std::move(plan).error());
+  choose_backend(options.network);
+  auto network = own_network(options.network);
+  if (!network) return tl::unexpected(std::move(network).error());
+  if (*network && !options.source.empty())
+    return fail("--source is for --backend kernel: give an --address for each", ErrorKind::usage);
   const auto duration = parse_duration(options.duration);
   if (!duration) return tl::unexpected(duration.error().context("--duration"));
   const auto warmup = parse_duration(options.warmup);
@@ -303,9 +313,9 @@ Result<ExitStatus> leech(Context& context, const LeechOptions& options,
   if (duration->ns <= 0) return fail("--duration: more than nothing", ErrorKind::usage);
   auto metainfo = load_torrent_file(options.torrent);
   if (!metainfo) return tl::unexpected(std::move(metainfo).error());
-  auto load = factory(*plan, std::make_shared<const Metainfo>(std::move(*metainfo)));
+  auto load = factory(*plan, std::make_shared<const Metainfo>(std::move(*metainfo)), *network);
   if (!load) return tl::unexpected(std::move(load).error());
-  Leech run(context, *plan, **load);
+  Leech run(context, *plan, options.network.backend, **load);
   if (run.warm_up(*warmup)) run.measure(*duration);
   return run.finish();
 }
@@ -363,6 +373,7 @@ void register_bench_leech(Program& program, CLI::App& group, control::LoadFactor
   app.add_option("--range", options->range, "Size of --http's ranges")
       ->type_name("SIZE")
       ->capture_default_str();
+  add_network_options(app, options->network);
 }
 
 }  // namespace penstock::cli

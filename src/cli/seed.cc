@@ -1,6 +1,5 @@
 #include "cli/seed.hh"
 
-#include <charconv>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -9,6 +8,7 @@
 
 #include "base/units.hh"
 #include "cli/cpu_list.hh"
+#include "cli/network_options.hh"
 #include "cli/seed_source.hh"
 #include "cli/torrent_file.hh"
 #include "control/log.hh"
@@ -36,120 +36,22 @@ struct SeedOptions {
   std::string upload_limit;
   std::uint32_t max_peers = 4096;
   std::string idle = "adaptive";
-  std::string backend = "auto";
-  std::string interface;  // empty: tap0, for the TAP backend
-  std::string device;
-  std::vector<std::string> addresses;
-  std::vector<std::string> gateways;
-  bool no_offload = false;
+  NetworkOptions network;
 };
 
-// "10.0.0.2/24", "fd00::2/64"
-Result<control::OwnNetwork::Address> parse_address(const std::string& text) {
-  const std::size_t slash = text.find('/');
-  auto ip = parse_ip(text.substr(0, slash));
-  if (!ip) return tl::unexpected(std::move(ip).error());
-  const int most = ip->is_v4() ? 32 : 128;
-  int length = 0;
-  const char* const begin = slash == std::string::npos ? "" : text.c_str() + slash + 1;
-  const char* const end = text.c_str() + text.size();
-  const auto parsed = std::from_chars(begin, end, length);
-  if (slash == std::string::npos || parsed.ec != std::errc{} || parsed.ptr != end || length < 1 ||
-      length > most) {
-    return fail("\"" + text + "\": ADDR/PREFIX is expected, such as 10.0.0.2/24 or fd00::2/64",
-                ErrorKind::usage);
-  }
-  return control::OwnNetwork::Address{*ip, static_cast<std::uint8_t>(length), {}};
-}
-
-Result<void> name_device(const SeedOptions& options, control::OwnNetwork& network) {
-  using Driver = control::OwnNetwork::Driver;
-  if (options.backend == "dpdk") {
-    network.driver = Driver::dpdk;
-    network.device = options.device;
-    if (!network.device.empty()) return {};
-    return fail(
-        "--backend dpdk needs --device: a PCI address, or a virtual device such as "
-        "net_tap0,iface=seed0",
-        ErrorKind::usage);
-  }
-  network.device = options.interface;
-  if (options.backend == "xdp") {
-    network.driver = Driver::xdp;
-    if (!network.device.empty()) return {};
-    return fail("--backend xdp needs --interface: one of the kernel's (ip link lists them)",
-                ErrorKind::usage);
-  }
-  if (network.device.empty()) network.device = "tap0";
-  return {};
-}
-
-// A gateway is that of the addresses of its family.
-Result<control::OwnNetwork> own_network(const SeedOptions& options) {
-  control::OwnNetwork network;
-  if (auto named = name_device(options, network); !named) return tl::unexpected(named.error());
-  network.offload = !options.no_offload;
-  for (const std::string& text : options.addresses) {
-    auto address = parse_address(text);
-    if (!address) return tl::unexpected(std::move(address).error().context("--address"));
-    network.addresses.push_back(*address);
-  }
-  if (network.addresses.empty() && options.backend != "xdp") {
-    return fail("--backend " + options.backend +
-                    " needs --address ADDR/PREFIX: an address of its own, not the host's",
-                ErrorKind::usage);
-  }
-  for (const std::string& text : options.gateways) {
-    auto gateway = parse_ip(text);
-    if (!gateway) return tl::unexpected(std::move(gateway).error().context("--gateway"));
-    bool used = false;
-    for (auto& address : network.addresses) {
-      if (address.address.is_v4() != gateway->is_v4()) continue;
-      address.gateway = *gateway;
-      used = true;
-    }
-    if (!used) {
-      return fail("--gateway " + text + ": no --address is of its family", ErrorKind::usage);
-    }
-  }
-  return network;
-}
-
-// What `auto` means: the fastest that was given something to work with.
-void choose_backend(SeedOptions& options) {
-  if (!options.device.empty()) {
-    options.backend = "dpdk";
-  } else if (!options.interface.empty()) {
-    options.backend = "xdp";
-  } else {
-    options.backend = "kernel";
-  }
-}
-
-// Which one `auto` has taken, and what a faster one would need.
-std::string backend_text(const SeedOptions& options) {
-  if (options.backend == "dpdk") return "backend dpdk: --device names " + options.device;
-  if (options.backend == "xdp")
-    return "backend xdp: --interface names " + options.interface + " (dpdk would need a --device)";
-  return "backend kernel: no --device for dpdk, no --interface for xdp";
-}
-
 // With own TCP all addresses are listened at: --listen says the port.
-Result<void> set_up_own_tcp(const SeedOptions& options, EngineOptions& engine) {
-  auto network = own_network(options);
-  if (!network) return tl::unexpected(std::move(network).error());
+Result<void> check_listen(const SeedOptions& options, const EngineOptions& engine) {
   for (const Endpoint& endpoint : engine.listen) {
     bool ours = endpoint.ip.is_unspecified() || endpoint.ip == IpAddress::v4(0, 0, 0, 0);
-    for (const auto& address : network->addresses)
+    for (const auto& address : engine.network->addresses)
       ours |= address.address == endpoint.ip;
     if (!ours) {
-      return fail("--listen " + endpoint.to_string() + ": with --backend " + options.backend +
-                      ", give :PORT",
+      return fail("--listen " + endpoint.to_string() + ": with --backend " +
+                      options.network.backend + ", give :PORT",
                   ErrorKind::usage);
     }
     if (endpoint.port == 0) return fail("--listen: a port that isn't 0", ErrorKind::usage);
   }
-  engine.network = std::move(*network);
   return {};
 }
 
@@ -177,17 +79,12 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
     engine.limits.upload_rate = *rate;
   }
   engine.state_directory = state;
-  if (!options.device.empty() && options.backend != "dpdk") {
-    return fail("--device is for --backend dpdk", ErrorKind::usage);
-  }
-  if (!options.interface.empty() && options.backend != "tap" && options.backend != "xdp") {
-    return fail("--interface is for --backend tap and xdp", ErrorKind::usage);
-  }
-  if (options.backend != "kernel") {
-    if (auto set = set_up_own_tcp(options, engine); !set) return tl::unexpected(set.error());
-  } else if (!options.addresses.empty() || !options.gateways.empty() || options.no_offload) {
-    return fail("--address, --gateway and --no-offload are for --backend tap, dpdk and xdp",
-                ErrorKind::usage);
+  auto network = own_network(options.network);
+  if (!network) return tl::unexpected(std::move(network).error());
+  engine.network = std::move(*network);
+  if (engine.network) {
+    if (auto checked = check_listen(options, engine); !checked)
+      return tl::unexpected(checked.error());
   }
   return engine;
 }
@@ -360,8 +257,7 @@ Result<void> serve_source(Context& context, const SeedOptions& options, control:
 
 Result<ExitStatus> seed(Context& context, SeedOptions options,
                         const control::EngineFactory& factory) {
-  const bool automatic = options.backend == "auto";
-  if (automatic) choose_backend(options);
+  const std::string chosen = choose_backend(options.network);
   // stdout is the report's alone.
   control::set_up_log(control::LogFormat::text, control::LogLevel::info, context.console.live());
   auto state = open_state_directory(options.state);
@@ -386,15 +282,16 @@ Result<ExitStatus> seed(Context& context, SeedOptions options,
       return tl::unexpected(std::move(served).error());
     }
   }
-  if (automatic) context.console.note(backend_text(options));
+  if (!chosen.empty()) context.console.note(chosen);
   ordered_json addresses = ordered_json::array();
   for (const Endpoint& endpoint : (*engine)->listening()) {
     context.console.note("listening on " + endpoint.to_string());
     addresses.push_back(endpoint.to_string());
   }
   // With --verify full, peers are let in when all is hashed.
-  context.report.event(
-      {{"event", "listening"}, {"backend", options.backend}, {"addresses", std::move(addresses)}});
+  context.report.event({{"event", "listening"},
+                        {"backend", options.network.backend},
+                        {"addresses", std::move(addresses)}});
   watch(context, **engine);
   return ExitStatus::done;
 }
@@ -456,28 +353,7 @@ void register_seed(Program& program, control::EngineFactory factory) {
       ->type_name("adaptive|spin")
       ->check(CLI::IsMember({"adaptive", "spin"}))
       ->capture_default_str();
-  app.add_option(
-         "--backend", options->backend,
-         "Whose TCP: the kernel's, or own over a TAP or a DPDK device or AF_XDP. auto: dpdk "
-         "if a --device is named, else xdp if an --interface is, else kernel")
-      ->type_name("auto|kernel|tap|dpdk|xdp")
-      ->check(CLI::IsMember({"auto", "kernel", "tap", "dpdk", "xdp"}))
-      ->capture_default_str();
-  app.add_option("--interface", options->interface,
-                 "For --backend tap (default: tap0) and xdp: the interface")
-      ->type_name("NAME");
-  app.add_option("--device", options->device,
-                 "For --backend dpdk: a PCI address, or a virtual device and its arguments")
-      ->type_name("DEVICE");
-  app.add_option("--address", options->addresses,
-                 "An address on it: ours alone, or, with xdp, of the interface (default: all)")
-      ->type_name("ADDR/PREFIX")
-      ->allow_extra_args(false);
-  app.add_option("--gateway", options->gateways, "The way to other networks; once per family")
-      ->type_name("ADDR")
-      ->allow_extra_args(false);
-  app.add_flag("--no-offload", options->no_offload,
-               "Cut segments and sum them ourselves, not by the device");
+  add_network_options(app, options->network);
 }
 
 }  // namespace penstock::cli

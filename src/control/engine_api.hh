@@ -17,6 +17,7 @@
 #include "base/digest.hh"
 #include "base/result.hh"
 #include "base/strong.hh"
+#include "control/own_network.hh"
 #include "store/storage.hh"
 #include "store/store.hh"
 #include "wire/metainfo.hh"
@@ -35,23 +36,6 @@ enum class VerifyChoice : std::uint8_t {
 enum class IdleMode : std::uint8_t {
   adaptive,  // shards park when there is nothing to do
   spin,      // they never do: a core each, the lowest latency
-};
-
-// Own TCP over a device of ours, instead of the kernel's.
-struct OwnNetwork {
-  enum class Driver : std::uint8_t { tap, dpdk, xdp };
-  // An address of ours on the link; IPv4 and IPv6.
-  struct Address {
-    IpAddress address;
-    std::uint8_t prefix_length = 0;
-    IpAddress gateway;  // unspecified: none
-  };
-  Driver driver = Driver::tap;
-  // tap, xdp: the interface. dpdk: a device in EAL's words, "net_tap0,iface=seed0" or
-  // "0000:01:00.0".
-  std::string device;
-  std::vector<Address> addresses;  // at least one; xdp: none means those of the interface
-  bool offload = true;             // TSO and checksums are the device's, where it can
 };
 
 // What may change while the engine runs.

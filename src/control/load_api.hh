@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "base/log_histogram.hh"
 #include "base/result.hh"
 #include "base/time.hh"
+#include "control/own_network.hh"
 #include "wire/metainfo.hh"
 
 namespace penstock::control {
@@ -27,6 +29,7 @@ struct LoadSnapshot {
   std::uint32_t active = 0;                     // connections that are unchoked, now
   std::vector<Close> closes;                    // those that occurred
   std::uint64_t system_calls = 0;               // of the generator
+  std::int64_t busy_ns = 0;                     // in cycles that had something to do
 };
 
 class LoadApi {
@@ -37,12 +40,13 @@ class LoadApi {
   // Forgets latencies and bytes a connection.
   virtual void begin_window() = 0;
   virtual void snapshot(LoadSnapshot& out) = 0;
-  // What the sockets run on: "io_uring", "epoll"; and their congestion control.
+  // What the streams run on: "io_uring", "epoll", "own TCP and io_uring".
   [[nodiscard]] virtual std::string io_name() const = 0;
 };
 
-// Made by app/, which alone names drivers. metainfo: identified.
+// Made by app/, which alone names drivers. metainfo: identified. network: none is the kernel's TCP.
 using LoadFactory = std::function<Result<std::unique_ptr<LoadApi>>(
-    const LoadPlan& plan, std::shared_ptr<const Metainfo> metainfo)>;
+    const LoadPlan& plan, std::shared_ptr<const Metainfo> metainfo,
+    const std::optional<OwnNetwork>& network)>;
 
 }  // namespace penstock::control

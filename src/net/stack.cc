@@ -10,8 +10,6 @@ namespace penstock::net {
 namespace {
 
 // RFC 6056 §3.2 asks for as many ports as possible; those below are where services listen.
-constexpr std::uint32_t kEphemeralFirst = 16384;
-constexpr std::uint32_t kEphemeralCount = 65536 - kEphemeralFirst;
 // Ports tried for one connect().
 constexpr std::uint32_t kPortTries = 4096;
 
@@ -121,10 +119,11 @@ std::uint16_t Stack::Impl::choose_port(const tcp::Flow& wanted) {
   hash.add(0x706f7274);  // a domain of its own
   tcp::add_flow(hash, wanted);
   const std::uint64_t offset = hash.finish();
+  const std::uint32_t first = options.ephemeral_first;
   tcp::Flow flow = wanted;
   for (std::uint32_t i = 0; i < kPortTries; ++i) {
     const auto port_number =
-        static_cast<std::uint16_t>(kEphemeralFirst + (offset + next_ephemeral++) % kEphemeralCount);
+        static_cast<std::uint16_t>(first + (offset + next_ephemeral++) % (65536 - first));
     flow.local_port = port_number;
     if (listens(port_number) || time_wait.contains(flow)) continue;
     if (find_flow(flow, static_cast<std::uint32_t>(shared.hash(flow))) != FlowTable::kNone)

@@ -30,6 +30,7 @@ namespace penstock::net {
 struct StackOptions : tcp::Limits {
   std::vector<Interface> interfaces;      // IPv4 and IPv6 addresses of ours, at most 256
   std::vector<std::uint16_t> listen;      // TCP ports
+  std::uint16_t ephemeral_first = 16384;  // of the ports of connections of ours, to 65535
   std::uint16_t vlan = 0;                 // id of the 802.1Q tag of our frames; 0: none
   std::uint32_t neighbours_max = 1024;    // next hops of connections
   std::uint32_t icmp_answers = 1000;      // a second: echo replies and errors

@@ -100,7 +100,7 @@ class EngineWorld {
 
   std::unique_ptr<control::LoadApi> peers(LoadPlan plan, std::shared_ptr<const Metainfo> of) {
     plan.peer = engine_->listening().front();
-    auto load = app::start_load(plan, std::move(of));
+    auto load = app::start_load(plan, std::move(of), std::nullopt);
     if (!load) {
       ADD_FAILURE() << load.error().message;
       return nullptr;
