@@ -2,6 +2,7 @@
 #include "app/engine.hh"
 #include "app/load_run.hh"
 #include "cli/bench_leech.hh"
+#include "cli/bench_stack.hh"
 #include "cli/check.hh"
 #include "cli/commands.hh"
 #include "cli/console.hh"
@@ -20,5 +21,6 @@ int main(int argc, char** argv) {
   penstock::cli::register_verify(program);
   CLI::App& bench = program.add_group("bench", "Measure seeds, this one or others");
   penstock::cli::register_bench_leech(program, bench, penstock::app::start_load);
+  penstock::cli::register_bench_stack(program, bench, penstock::app::start_load);
   return program.run(argc, argv);
 }

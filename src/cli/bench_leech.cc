@@ -9,17 +9,14 @@
 #include <vector>
 
 #include <nlohmann/json.hpp>
-#include <sys/resource.h>
 
 #include "base/units.hh"
-#include "cli/load_summary.hh"
+#include "cli/leech_run.hh"
 #include "cli/network_options.hh"
 #include "cli/torrent_file.hh"
 
 namespace penstock::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct LeechOptions {
   std::string torrent;
@@ -38,10 +35,6 @@ struct LeechOptions {
   std::string range = "1MiB";
   NetworkOptions network;
 };
-
-// How long the first connection may take to be unchoked: seeds that look for whom to unchoke every
-// ten seconds get two rounds.
-constexpr Duration kFirstUnchokeMax = Duration::seconds(25);
 
 // "127.1.0.0/16", "fd00::/64".
 Result<void> parse_prefix(const std::string& text, LoadPlan& plan) {
@@ -120,183 +113,6 @@ Result<LoadPlan> plan_of(const LeechOptions& options) {
   return plan;
 }
 
-double cpu_seconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// Runs the load in slices: a batch of the window, at most a second, so that reports come in time.
-class Leech {
- public:
-  Leech(Context& context, const LoadPlan& plan, std::string backend, control::LoadApi& load)
-      : context_(context), plan_(plan), backend_(std::move(backend)), load_(load) {}
-
-  // False: interrupted.
-  bool warm_up(Duration duration) {
-    Duration passed{};
-    while (passed < duration ||
-           (now_.active == 0 && plan_.depth > 0 && passed < kFirstUnchokeMax)) {
-      passed = passed + load_.run(Duration::milliseconds(50));
-      load_.snapshot(now_);
-      if (context_.interrupt.requested()) return false;
-    }
-    return true;
-  }
-
-  bool measure(Duration duration) {
-    context_.report.event({{"event", "window"}, {"active", now_.active}});
-    load_.begin_window();
-    load_.snapshot(begin_);
-    now_ = begin_;
-    const double cpu = cpu_seconds();
-    const Duration batch = duration / static_cast<std::int64_t>(kLoadBatches);
-    for (std::size_t i = 0; i < kLoadBatches; ++i) {
-      if (!run_batch(batch)) return false;
-    }
-    cpu_seconds_ = cpu_seconds() - cpu;
-    context_.report.event({{"event", "window_end"}, {"active", now_.active}});
-    return true;
-  }
-
-  ExitStatus finish();
-
- private:
-  bool run_batch(Duration batch) {
-    const std::uint64_t before = now_.counters.payload_bytes;
-    Duration passed{};
-    while (passed < batch) {
-      const Duration slice = std::min(batch - passed, Duration::seconds(1) - since_line_);
-      const Duration ran = load_.run(std::max(slice, Duration::microseconds(1)));
-      passed = passed + ran;
-      since_line_ = since_line_ + ran;
-      if (since_line_ >= Duration::seconds(1)) say_second();
-      if (context_.interrupt.requested()) return false;
-    }
-    load_.snapshot(now_);
-    seconds_ += passed.as_seconds();
-    rates_.push_back(static_cast<double>(now_.counters.payload_bytes - before) /
-                     passed.as_seconds());
-    return true;
-  }
-
-  void say_second() {
-    load_.snapshot(now_);
-    const std::uint64_t bytes = now_.counters.payload_bytes - line_bytes_;
-    const double rate = static_cast<double>(bytes) / since_line_.as_seconds();
-    context_.report.event({{"event", "second"},
-                           {"bytes", bytes},
-                           {"rate_bytes_per_second", rate},
-                           {"active", now_.active},
-                           {"overdue", now_.counters.overdue}});
-    context_.console.status(format_rate(rate) + "  " + std::to_string(now_.active) + " of " +
-                            std::to_string(plan_.connections) + " connections");
-    line_bytes_ = now_.counters.payload_bytes;
-    since_line_ = Duration{};
-  }
-
-  Json results(const LoadSummary& summary) const;
-  void print(const LoadSummary& summary) const;
-
-  Context& context_;
-  const LoadPlan& plan_;
-  const std::string backend_;
-  control::LoadApi& load_;
-  control::LoadSnapshot begin_, now_;
-  std::vector<double> rates_;
-  double seconds_ = 0;
-  double cpu_seconds_ = 0;
-  Duration since_line_{};
-  std::uint64_t line_bytes_ = 0;
-};
-
-Json Leech::results(const LoadSummary& summary) const {
-  const LoadCounters& c = now_.counters;
-  const LoadCounters& b = begin_.counters;
-  const auto quantile = [&](double share) { return now_.latency.quantile(share).as_seconds(); };
-  Json closes = Json::object();
-  for (const auto& close : now_.closes)
-    closes[close.reason] = close.count;
-  return {{"peer", plan_.peer.to_string()},
-          {"protocol", plan_.http_path.empty() ? "bittorrent" : "http"},
-          {"connections", plan_.connections},
-          {"connections_active", now_.active},
-          {"depth", plan_.depth},
-          {"seconds", seconds_},
-          {"bytes", c.payload_bytes - b.payload_bytes},
-          {"received_bytes", c.received_bytes - b.received_bytes},
-          {"rate_bytes_per_second", summary.rate},
-          {"rate_ci95_bytes_per_second", summary.rate_ci95},
-          {"jain", summary.jain},
-          {"connection_bytes_min", summary.least},
-          {"connection_bytes_max", summary.most},
-          {"latency_p50_seconds", quantile(0.5)},
-          {"latency_p99_seconds", quantile(0.99)},
-          {"latency_p999_seconds", quantile(0.999)},
-          {"latency_max_seconds", now_.latency.max().as_seconds()},
-          {"requests", c.requests - b.requests},
-          {"blocks", c.blocks - b.blocks},
-          {"rejects", c.rejects - b.rejects},
-          {"chokes", c.chokes - b.chokes},
-          {"overdue", c.overdue},
-          {"connects", c.connects},
-          {"closes", std::move(closes)},
-          {"pieces_good", c.pieces_good},
-          {"pieces_bad", c.pieces_bad},
-          {"system_calls", now_.system_calls - begin_.system_calls},
-          {"cpu_seconds", cpu_seconds_},
-          {"busy_seconds", static_cast<double>(now_.busy_ns - begin_.busy_ns) * 1e-9},
-          {"backend", backend_},
-          {"io", load_.io_name()}};
-}
-
-void Leech::print(const LoadSummary& summary) const {
-  const auto us = [&](double share) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.0f us", now_.latency.quantile(share).as_seconds() * 1e6);
-    return std::string(text);
-  };
-  char jain[16];
-  std::snprintf(jain, sizeof jain, "%.3f", summary.jain);
-  std::string closes;
-  for (const auto& close : now_.closes)
-    closes += " " + std::string(close.reason) + " " + std::to_string(close.count);
-  context_.console.print("rate         " + format_rate(summary.rate) + " +- " +
-                         format_rate(summary.rate_ci95) + "\nconnections  " +
-                         std::to_string(now_.active) + " of " + std::to_string(plan_.connections) +
-                         " active, Jain " + jain + ", " + format_size(summary.least) + " to " +
-                         format_size(summary.most) + " each\nlatency      p50 " + us(0.5) +
-                         ", p99 " + us(0.99) + ", p99.9 " + us(0.999) + "\n");
-  if (!closes.empty()) context_.console.print("closed      " + closes + "\n");
-  if (plan_.verify) {
-    context_.console.print("pieces       " + std::to_string(now_.counters.pieces_good) + " good, " +
-                           std::to_string(now_.counters.pieces_bad) + " bad\n");
-  }
-}
-
-ExitStatus Leech::finish() {
-  load_.snapshot(now_);
-  const LoadSummary summary = summarise(rates_, now_.connection_bytes);
-  ExitStatus status = ExitStatus::done;
-  if (context_.interrupt.requested()) {
-    status = ExitStatus::interrupted;
-  } else if (now_.counters.pieces_bad > 0) {
-    context_.console.error("pieces arrived whose hash is not the torrent's");
-    status = ExitStatus::failed;
-  } else if (now_.active < plan_.connections && plan_.depth > 0 &&
-             (plan_.churn == 0 || now_.active == 0)) {
-    context_.console.warn(std::to_string(plan_.connections - now_.active) +
-                          " connections are not being served");
-    status = now_.active == 0 ? ExitStatus::failed : ExitStatus::partial;
-  }
-  if (!context_.report.enabled()) print(summary);
-  context_.report.finish(status, results(summary));
-  return status;
-}
-
 Result<ExitStatus> leech(Context& context, LeechOptions options,
                          const control::LoadFactory& factory) {
   auto plan = plan_of(options);
@@ -315,9 +131,13 @@ Result<ExitStatus> leech(Context& context, LeechOptions options,
   if (!metainfo) return tl::unexpected(std::move(metainfo).error());
   auto load = factory(*plan, std::make_shared<const Metainfo>(std::move(*metainfo)), *network);
   if (!load) return tl::unexpected(std::move(load).error());
-  Leech run(context, *plan, options.network.backend, **load);
+  LeechRun run(context, *plan, options.network.backend, **load);
   if (run.warm_up(*warmup)) run.measure(*duration);
-  return run.finish();
+  run.close();
+  const ExitStatus status = run.status();
+  if (!context.report.enabled()) run.print();
+  context.report.finish(status, run.results());
+  return status;
 }
 
 }  // namespace
