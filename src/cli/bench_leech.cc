@@ -121,7 +121,8 @@ Result<ExitStatus> leech(Context& context, LeechOptions options,
   auto network = own_network(options.network);
   if (!network) return tl::unexpected(std::move(network).error());
   if (*network && !options.source.empty())
-    return fail("--source is for --backend kernel: give an --address for each", ErrorKind::usage);
+    return fail("--source is for --backend kernel: own TCP connects from its first --address",
+                ErrorKind::usage);
   const auto duration = parse_duration(options.duration);
   if (!duration) return tl::unexpected(duration.error().context("--duration"));
   const auto warmup = parse_duration(options.warmup);

@@ -121,6 +121,11 @@ Result<void> pin(unsigned cpu) {
   return fail("--cpus: there is no processor " + std::to_string(cpu), ErrorKind::usage);
 }
 
+// For kSegment bytes; 0: nothing was sent.
+double busy_ns(double seconds, double bytes) {
+  return bytes > 0 ? seconds * 1e9 / bytes * kSegment : 0;
+}
+
 // The seed's figures at two times, and what it did between them.
 struct SeedWindow {
   nlohmann::json begin, end;
@@ -129,7 +134,7 @@ struct SeedWindow {
     return end.value(name, 0.0) - begin.value(name, 0.0);
   }
   [[nodiscard]] double busy_ns_per_segment() const {
-    return of("busy_seconds") * 1e9 / of("uploaded_bytes") * kSegment;
+    return busy_ns(of("busy_seconds"), of("uploaded_bytes"));
   }
 };
 
@@ -208,7 +213,7 @@ class StackRun {
 
  private:
   [[nodiscard]] double leecher_ns() const {
-    return leech_.busy_seconds() * 1e9 / static_cast<double>(leech_.bytes()) * kSegment;
+    return busy_ns(leech_.busy_seconds(), static_cast<double>(leech_.bytes()));
   }
 
   Context& context_;

@@ -154,6 +154,18 @@ class StreamPortSuite : public testing::TestWithParam<StreamFlavour> {
       return sent == bytes.size();
     });
   }
+  // To a peer that doesn't read, from the client: sooner or later nothing fits for good.
+  std::size_t send_until_full(StreamHandle stream, const std::vector<std::byte>& bytes) {
+    std::size_t sent = 0;
+    int quiet = 0;
+    EXPECT_TRUE(until([&] {
+      const std::size_t accepted = send(*client_, stream, bytes);
+      sent += accepted;
+      quiet = accepted == 0 ? quiet + 1 : 0;
+      return quiet > 50;
+    }));
+    return sent;
+  }
 
   std::unique_ptr<StreamWorld> world_;
   std::unique_ptr<End> server_, client_;
@@ -249,15 +261,7 @@ TEST_P(StreamPortSuite, ShortSendIsFollowedByOneWritable) {
   server_->port->set_reading(pair.server, false);
   const auto bytes = random_bytes(3, 256 * 1024);
   Seen& sender = client_->streams[pair.client.value];
-  std::size_t sent = 0;
-  int quiet = 0;
-  // A peer that doesn't read: sooner or later nothing fits for good.
-  ASSERT_TRUE(until([&] {
-    const std::size_t accepted = send(*client_, pair.client, bytes);
-    sent += accepted;
-    quiet = accepted == 0 ? quiet + 1 : 0;
-    return quiet > 50;
-  }));
+  const std::size_t sent = send_until_full(pair.client, bytes);
   EXPECT_EQ(send(*client_, pair.client, bytes), 0u) << "the port said it was full";
   const std::size_t before = sender.writable;
   server_->port->set_reading(pair.server, true);
@@ -272,14 +276,7 @@ TEST_P(StreamPortSuite, TellsWhatThePeerHasNotAcknowledged) {
   EXPECT_EQ(client_->port->unacknowledged(pair.client), 0u);
   server_->port->set_reading(pair.server, false);
   const auto bytes = random_bytes(4, 256 * 1024);
-  std::size_t sent = 0;
-  int quiet = 0;
-  ASSERT_TRUE(until([&] {
-    const std::size_t accepted = send(*client_, pair.client, bytes);
-    sent += accepted;
-    quiet = accepted == 0 ? quiet + 1 : 0;
-    return quiet > 50;
-  }));
+  const std::size_t sent = send_until_full(pair.client, bytes);
   const std::size_t full = client_->port->unacknowledged(pair.client);
   EXPECT_GT(full, 0u);
   EXPECT_LE(full, sent);
