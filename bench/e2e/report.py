@@ -39,6 +39,10 @@ def table(results):
     text = (f"{results['dataset_bytes'] / GiB:.2f} GiB in memory, medians of {results['rounds']} rounds of "
             f"{results['window_seconds']} s; seed and both: CPU seconds per GiB of the seed, and of seed and load\n\n"
             + markdown(head, lines))
+    disturbed = sum(row["disturbed"] for row in results["rows"])
+    if disturbed:
+        text += (f"\n\nIn {disturbed} of {sum(row['rounds'] for row in results['rows'])} windows the hypervisor took more "
+                 "than 1 % of the processors all the same.")
     verdict = verdicts(results, by, counts, names)
     return text + ("\n\n" + "\n".join(verdict) if verdict else "")
 
