@@ -39,27 +39,8 @@ constexpr std::uint16_t fold(std::uint64_t sum) {
 
 namespace detail {
 
-using Lanes = std::uint64_t __attribute__((vector_size(16)));
-
-inline Lanes load_lanes(const std::byte* p) {
-  Lanes v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-// A multiple of 64 bytes, at most 2^32 of them: 32-bit halves in 64-bit lanes can't overflow.
-inline std::uint64_t sum_blocks(const std::byte* p, std::size_t length) {
-  Lanes low{}, high{};
-  for (const std::byte* const end = p + length; p != end; p += 64) {
-    const Lanes a = load_lanes(p), b = load_lanes(p + 16);
-    const Lanes c = load_lanes(p + 32), d = load_lanes(p + 48);
-    const Lanes mask = {0xffffffff, 0xffffffff};
-    low += (a & mask) + (b & mask) + (c & mask) + (d & mask);
-    high += (a >> 32) + (b >> 32) + (c >> 32) + (d >> 32);
-  }
-  const Lanes both = low + high;
-  return both[0] + both[1];
-}
+// A multiple of 64 bytes, at most 2^32 of them. With AVX2 where the processor has it.
+std::uint64_t sum_blocks(const std::byte* p, std::size_t length);
 
 }  // namespace detail
 
