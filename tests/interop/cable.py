@@ -8,6 +8,7 @@ end with 6 have fd98:N::1 and fd98:N::2 instead.
 
 import array
 import fcntl
+import glob
 import itertools
 import json
 import os
@@ -81,6 +82,14 @@ def _lacks_dpdk(program):
     return "penstock is built without DPDK" if "without DPDK" in done.stderr else ""
 
 
+def free_hugepages():
+    total = 0
+    for path in glob.glob("/sys/kernel/mm/hugepages/*/free_hugepages"):
+        with open(path, encoding="ascii") as file:
+            total += int(file.read())
+    return total
+
+
 def _sum_and_cut(interface):
     """Makes the kernel do on this interface what it would have left to a device."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -112,6 +121,7 @@ class Cable:
         kind = kind.removesuffix("6")
         self.relay = None
         self.figures = {}
+        self.hugepages = free_hugepages()
         self.there = None  # the network that the seed is in, if not the clients'
         self.bystanders = None
         self.backend = ["--backend", "tap", "--interface", self.interface]
@@ -161,7 +171,7 @@ class Cable:
             f"route add default via {self.kernel}",
         ):
             self.there.run("ip", *words.split())
-        self.interface = end  # what is deleted at the end
+        self.seed_end, self.interface = self.interface, end  # what is deleted at the end
         return end
 
     def enter(self):
@@ -178,6 +188,47 @@ class Cable:
             *("--address", f"{self.seed}/{self.prefix}", "--gateway", self.kernel),
             *self.options,
         ]
+
+    def left_by(self, port, deadline):
+        """What is still there of a seed that was killed: empty, when the interface works and is as
+        it was before, and hugepages are free again.
+        """
+        left = []
+        device = self.interface if not self.there else self.seed_end
+        for command in (
+            ["ip", "-details", "link", "show", "dev", device],
+            ["tc", "qdisc", "show", "dev", device],
+            ["tc", "filter", "show", "dev", device],
+        ):
+            text = self._inside(command)
+            left += [word for word in ("xdp", "ingress", "clsact", "multiq") if word in text]
+        if (gone := self.hugepages - free_hugepages()) > 0:  # cells that run meanwhile take some, too
+            left.append(f"{gone} hugepages")
+        # On an address of the kernel's its own TCP has the port again, and says that nobody is there.
+        if self.there:
+            try:
+                deadline.wait_until(lambda: self._refused(port), "the kernel to have its port again")
+            except support.Failure as failure:
+                left.append(str(failure))
+        return left
+
+    def _inside(self, command):
+        """Its output, in the network that the seed was in."""
+        enter = self.there.enter if self.there else None
+        done = subprocess.run(command, capture_output=True, text=True, preexec_fn=enter)
+        if done.returncode:
+            raise support.Failure(f"{' '.join(command)}: {done.stderr.strip()}")
+        # An interface that nothing is attached to is shown with the means to attach something.
+        return " ".join(line for line in done.stdout.splitlines() if "xdp-features" not in line)
+
+    def _refused(self, port):
+        try:
+            socket.create_connection((self.seed, port), 1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def close(self):
         """Raises Failure if the link turned out good, or if somebody else noticed the seed."""

@@ -21,14 +21,17 @@ import seeds
 import support
 
 RESUME_LIMIT_MIB = 20
+KINDS = ["fetch", "pair", "resume", "kill"]
 INSIDE = "PENSTOCK_INTEROP_NAMESPACE"
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One fetch: by one client, by several at once, or by one that is stopped and started again."""
+    """One fetch: by one client, by several at once, or by one that is stopped and started again, be
+    it alone or because its seed was killed.
+    """
 
-    kind: str  # "fetch", "pair" or "resume"
+    kind: str  # "fetch", "pair", "resume" or "kill"
     clients: tuple
     dataset: str
     shards: int = 1
@@ -59,7 +62,7 @@ class Runner:
             self.datasets[name, creator] = datasets.make(name, program)
 
     def seed(self, cell, folder):
-        limit = RESUME_LIMIT_MIB if cell.kind == "resume" else 0
+        limit = RESUME_LIMIT_MIB if cell.kind in ("resume", "kill") else 0
         dataset = self.datasets[cell.dataset, cell.creator]
         os.makedirs(folder)
         if self.options.seed_program == "libtorrent":
@@ -125,8 +128,12 @@ class Runner:
                 running.append(client)
                 client.start()
                 processes.append(client.process)
-            if cell.kind == "resume":
-                self._interrupt(running[0], dataset, deadline)
+            if cell.kind in ("resume", "kill"):
+                self._stop_in_mid_transfer(running[0], dataset, deadline)
+                if cell.kind == "kill":
+                    self._kill(seed, deadline)
+                    processes.append(seed.process)
+                running[0].start()
                 processes.append(running[0].process)
             for client in running:
                 deadline.wait_until(
@@ -147,8 +154,17 @@ class Runner:
         seed.stop()
 
     @staticmethod
-    def _interrupt(client, dataset, deadline):
-        """Stops the client in mid-transfer and starts it again."""
+    def _kill(seed, deadline):
+        """Nothing of it is left, and another one can be in its place at once."""
+        seed.process.stop(signal.SIGKILL)
+        left = seed.cable.left_by(seed.port, deadline) if seed.cable else []
+        if left:
+            raise support.Failure(f"the killed seed left {', '.join(left)}")
+        seed.start()
+
+    @staticmethod
+    def _stop_in_mid_transfer(client, dataset, deadline):
+        """It has a fifth by then."""
         size = dataset.size()
         deadline.wait_until(
             lambda: support.allocated_bytes(client.downloads) > size * 0.2,
@@ -161,7 +177,6 @@ class Runner:
             raise support.Failure(
                 f"{client.name} was done before it could be stopped: the seed's limit does not hold"
             )
-        client.start()
 
 
 def fetch_cells(names, wanted, shards, disable):
@@ -199,6 +214,7 @@ def plan(options):
     most = max(options.shards)
     cells += [Cell("pair", pair, large, most) for pair in pairs if len(set(pair)) > 1]
     cells += [Cell("resume", (name,), large, most) for name in names]
+    cells += [Cell("kill", (name,), large, most) for name in names[:1]]
     for disabled in options.disable:
         counts = [most] if options.quick else options.shards
         cells += fetch_cells(
@@ -316,7 +332,7 @@ def parse_arguments():
         help="for bad cables (default: %(default)s)",
     )
     parser.add_argument(
-        "--kinds", type=words(["fetch", "pair", "resume"]), default=["fetch", "pair", "resume"]
+        "--kinds", type=words(KINDS), default=KINDS, metavar="A,B", help=f"of {', '.join(KINDS)}"
     )
     parser.add_argument(
         "--quick",

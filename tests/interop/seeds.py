@@ -17,17 +17,21 @@ class Seed:
     """A seed of one torrent, listening when the constructor returns. `peer` is its "address:port"."""
 
     ENDS_WITH = (0,)  # exit statuses of a clean stop by SIGTERM
+    cable = None
 
     def __init__(self, command, folder, environment=None, enter=None):
+        self._process_arguments = {
+            "command": command,
+            "folder": folder,
+            "environment": environment,
+            "enter": enter,
+        }
+        self.start()
+
+    def start(self):
+        """Also again, in the place of a process that is gone."""
         self.objects = []  # what it said on stdout, line by line
-        self.process = support.Process(
-            "seed",
-            command,
-            folder,
-            stdout=subprocess.PIPE,
-            environment=environment,
-            enter=enter,
-        )
+        self.process = support.Process("seed", stdout=subprocess.PIPE, **self._process_arguments)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
@@ -106,7 +110,7 @@ class PenstockSeed(Seed):
         address=None,
     ):
         self.cable = cable
-        port = support.free_port()
+        self.port = port = support.free_port()
         self.peer = support.join(cable.seed if cable else address or support.address(), port)
         self.shards = shards
         state = os.path.join(folder, "state")
