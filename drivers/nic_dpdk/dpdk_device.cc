@@ -24,7 +24,7 @@ constexpr std::array<DriverFacts, 9> kDrivers{{
      .segments = false,
      .kernels_mac = true},
     {.name = "net_vhost", .reach = Reach::process},
-    {.name = "net_memif", .reach = Reach::shared},
+    {.name = "net_memif", .reach = Reach::process},  // unless it is told not to copy: facts_of
     {.name = "net_virtio_user", .reach = Reach::shared},
 }};
 
@@ -47,6 +47,9 @@ constexpr std::uint64_t kTxSums = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFL
 constexpr std::uint64_t kTxCuts = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 constexpr std::uint64_t kRxSums =
     RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+
+// Its descriptors say where a buffer lies in 32 bits.
+constexpr std::uint64_t kMemifReach = std::uint64_t{1} << 32;
 
 bool has(std::uint64_t capabilities, std::uint64_t wanted) {
   return (capabilities & wanted) == wanted;
@@ -73,7 +76,7 @@ CopyReason copy_reason(const rte_eth_dev_info& info, const DriverFacts& driver,
       too_few(info.tx_desc_lim.nb_mtu_seg_max, kSegments)) {
     return CopyReason::one_segment;
   }
-  if (driver.reach == Reach::shared) return CopyReason::foreign_memory;
+  if (driver.reach == Reach::shared && !wishes.arena_shared) return CopyReason::foreign_memory;
   if (driver.reach == Reach::dma) {
     if (!wishes.iova_virtual) return CopyReason::physical_memory;
     if (!wishes.arena_mapped) return CopyReason::not_mapped;
@@ -88,11 +91,22 @@ std::uint16_t room(std::uint32_t bytes) {
 
 }  // namespace
 
-DriverFacts facts_of(std::string_view driver) {
-  for (const DriverFacts& known : kDrivers) {
-    if (known.name == driver) return known;
+DriverFacts facts_of(std::string_view driver, std::string_view arguments) {
+  const auto* const known =
+      std::find_if(kDrivers.begin(), kDrivers.end(),
+                   [driver](const DriverFacts& facts) { return facts.name == driver; });
+  if (known == kDrivers.end()) return {.name = driver};
+  DriverFacts facts = *known;
+  if (driver == "net_memif" && arguments.find("zero-copy=yes") != std::string_view::npos) {
+    facts.reach = Reach::shared;
+    facts.shared_max = kMemifReach;
   }
-  return {.name = driver};
+  return facts;
+}
+
+DriverFacts facts_of(const DeviceName& device) {
+  const std::string_view name = device.name;
+  return facts_of(name.substr(0, name.find_last_not_of("0123456789") + 1), device.arguments);
 }
 
 const char* copy_reason_name(CopyReason reason) {
@@ -117,7 +131,7 @@ const char* copy_reason_name(CopyReason reason) {
 
 Result<Choice> choose(const rte_eth_dev_info& info, const Wishes& wishes) {
   const std::string_view name = info.driver_name == nullptr ? "" : info.driver_name;
-  const DriverFacts driver = facts_of(name);
+  const DriverFacts driver = facts_of(name, wishes.arguments);
   if (wishes.mtu < 1280 || wishes.mtu > kMtuMax ||
       (info.max_mtu != 0 && wishes.mtu > info.max_mtu)) {
     return fail("an MTU of " + std::to_string(wishes.mtu) + ": between 1280 and " +
@@ -140,8 +154,8 @@ Result<Choice> choose(const rte_eth_dev_info& info, const Wishes& wishes) {
   choice.rx_room = room(std::max({frame, kRxBytesMin, info.min_rx_bufsize}));
   choice.copies = copy_reason(info, driver, wishes);
   const bool copies = choice.copies != CopyReason::none;
-  // A device that does DMA gets by copy what lies outside the arena, too.
-  const bool whole = copies || driver.reach == Reach::dma;
+  // What lies outside the arena goes by copy to who only reaches that.
+  const bool whole = copies || driver.reach != Reach::process;
   choice.tx_room = room(whole ? std::max<std::uint32_t>(frame, net::kHeadMax) : net::kHeadMax);
   choice.tx_offloads |= info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   if (!wishes.offload) return choice;

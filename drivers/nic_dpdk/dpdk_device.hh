@@ -9,33 +9,15 @@
 #include <rte_ethdev.h>
 
 #include "base/result.hh"
+#include "nic_dpdk/driver_facts.hh"
 
 namespace penstock::nic_dpdk {
-
-// Whose memory a device can send from.
-enum class Reach : std::uint8_t {
-  process,  // a driver in software, which reads the payload with this process's eyes
-  shared,   // another process maps EAL's memory, and no other
-  dma,      // the device itself: what was registered and mapped for it
-};
-
-// What capabilities don't say. Sources and versions: README.md.
-struct DriverFacts {
-  std::string_view name;
-  Reach reach = Reach::dma;
-  bool sums = true;      // its checksum offload can be relied on
-  bool segments = true;  // and its TSO, for IPv4 and IPv6
-  // Its MAC address is that of the kernel at the other end of the cable.
-  bool kernels_mac = false;
-};
-// Of rte_eth_dev_info::driver_name; one that isn't known is taken for a physical device's.
-[[nodiscard]] DriverFacts facts_of(std::string_view driver);
 
 // Why payload is copied into the frame's own memory; `none`: it goes by reference.
 enum class CopyReason : std::uint8_t {
   none,
   one_segment,      // the device takes a frame in one piece, or in too few
-  foreign_memory,   // the other side maps EAL's memory only (Reach::shared)
+  foreign_memory,   // the other side maps EAL's memory only (Reach::shared), the arena is another
   physical_memory,  // it wants physical addresses, which the arena's pages have singly
   not_mapped,       // the arena couldn't be registered or mapped for DMA
   outside_arena,    // small bytes between blocks, for a device that only reaches the arena
@@ -45,11 +27,13 @@ enum class CopyReason : std::uint8_t {
 [[nodiscard]] const char* copy_reason_name(CopyReason reason);
 
 struct Wishes {
-  std::uint16_t mtu = 1500;  // 1,280 … kMtuMax
-  bool offload = true;       // checksums and TSO
-  bool by_reference = true;  // payload, where the device can
-  bool iova_virtual = true;  // EAL's mode
-  bool arena_mapped = false;
+  std::uint16_t mtu = 1500;    // 1,280 … kMtuMax
+  bool offload = true;         // checksums and TSO
+  bool by_reference = true;    // payload, where the device can
+  bool iova_virtual = true;    // EAL's mode
+  bool arena_mapped = false;   // for DMA
+  bool arena_shared = false;   // it is EAL's memory
+  std::string_view arguments;  // the device's
 };
 inline constexpr std::uint16_t kMtuMax = 9600;
 

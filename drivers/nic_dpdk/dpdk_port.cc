@@ -28,32 +28,46 @@ net::RxChecksum checksum_of(const rte_mbuf& frame) {
 }  // namespace
 
 std::size_t DpdkPort::rx_burst(std::span<net::RxFrame> out) {
-  if (held_ != 0) rte_pktmbuf_free_bulk(received_.data(), static_cast<unsigned>(held_));
-  held_ = gathered_ = 0;
+  free_received(next_);
+  gathered_ = 0;
   more_received_ = false;
   if (!running_) return 0;
   // Some devices only let go of what was sent when they are asked to send.
   if (parts_in_use_ != 0) rte_eth_tx_burst(port_, 0, sending_.data(), 0);
-  const auto wanted = static_cast<std::uint16_t>(std::min(out.size(), received_.size()));
-  held_ = rte_eth_rx_burst(port_, 0, received_.data(), wanted);
-  more_received_ = held_ == wanted && wanted != 0;
+  if (first_ == held_) {
+    const auto wanted = static_cast<std::uint16_t>(std::min(out.size(), received_.size()));
+    first_ = next_ = 0;
+    held_ = rte_eth_rx_burst(port_, 0, received_.data(), wanted);
+    more_received_ = held_ == wanted && wanted != 0;
+  }
   std::size_t count = 0;
-  for (std::size_t i = 0; i < held_; ++i) {
-    const rte_mbuf& frame = *received_[i];
+  for (; next_ < held_ && count < out.size(); ++next_) {
+    const rte_mbuf& frame = *received_[next_];
     net::RxFrame& to = out[count];
     if (frame.nb_segs == 1) {
       to.bytes = {rte_pktmbuf_mtod(&frame, const std::byte*), frame.data_len};
-    } else if (!gather(frame, to)) {
+    } else if (frame.pkt_len > kGatherMax) {
       ++counters_.rx_too_large;
       continue;
+    } else if (!gather(frame, to)) {
+      break;  // the next burst has room
     }
     to.checksum = checksum_of(frame);
     to.segment_size = (frame.ol_flags & RTE_MBUF_F_RX_LRO) != 0 ? frame.tso_segsz : 0;
     counters_.rx_bytes += to.bytes.size();
     ++count;
   }
+  more_received_ |= next_ < held_;
   counters_.rx_frames += count;
   return count;
+}
+
+// Those of the last device's burst up to `end` that still are ours.
+void DpdkPort::free_received(std::size_t end) {
+  if (first_ < end) {
+    rte_pktmbuf_free_bulk(received_.data() + first_, static_cast<unsigned>(end - first_));
+  }
+  first_ = end;
 }
 
 bool DpdkPort::gather(const rte_mbuf& frame, net::RxFrame& out) {
@@ -169,19 +183,21 @@ bool DpdkPort::by_reference(const net::PayloadPart& part) const {
   return part.data >= begin && part.data < begin + content_.size();
 }
 
-// Into as many mbufs as it takes.
+// Behind what the last mbuf has, if that is our own memory, and into as many more as it takes.
 bool DpdkPort::copy_in(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& tail) {
   for (std::uint32_t at = 0; at < part.length;) {
-    rte_mbuf* const segment = rte_pktmbuf_alloc(head_pool_);
-    if (segment == nullptr) return false;
+    if (RTE_MBUF_HAS_EXTBUF(tail) || rte_pktmbuf_tailroom(tail) == 0) {
+      rte_mbuf* const segment = rte_pktmbuf_alloc(head_pool_);
+      if (segment == nullptr) return false;
+      tail->next = segment;
+      tail = segment;
+      ++head.nb_segs;
+    }
     const std::uint32_t size =
-        std::min<std::uint32_t>(part.length - at, rte_pktmbuf_tailroom(segment));
-    std::memcpy(rte_pktmbuf_mtod(segment, std::byte*), part.data + at, size);
-    segment->data_len = static_cast<std::uint16_t>(size);
+        std::min<std::uint32_t>(part.length - at, rte_pktmbuf_tailroom(tail));
+    std::memcpy(rte_pktmbuf_mtod_offset(tail, std::byte*, tail->data_len), part.data + at, size);
+    tail->data_len = static_cast<std::uint16_t>(tail->data_len + size);
     at += size;
-    tail->next = segment;
-    tail = segment;
-    ++head.nb_segs;
   }
   return true;
 }

@@ -40,7 +40,9 @@ struct DpdkOptions {
   wire::MacAddress mac;      // ours; all zero: the device's
   // What payload lies in, to be made known to devices that read it by DMA; outlives the port.
   std::span<std::byte> content;
-  // Only that is referred to, as with those devices; other parts are copied.
+  bool content_shared = false;  // it is from Eal::reserve
+  // Only that is referred to, as with devices that don't read with this process's eyes; other parts
+  // are copied.
   bool content_only = false;
 };
 
@@ -48,7 +50,7 @@ struct DpdkCounters {
   std::uint64_t rx_frames = 0;
   std::uint64_t rx_bytes = 0;
   std::uint64_t rx_gathered = 0;   // frames of several segments, put together
-  std::uint64_t rx_too_large = 0;  // such frames without room for them: dropped
+  std::uint64_t rx_too_large = 0;  // such frames that no memory is large enough for: dropped
   std::uint64_t tx_frames = 0;
   std::uint64_t tx_bytes = 0;
   std::uint64_t tx_short = 0;    // bursts that the device took a part of
@@ -105,6 +107,7 @@ class DpdkPort final : public net::NicPort {
   [[nodiscard]] bool by_reference(const net::PayloadPart& part) const;
   std::size_t hand_over(std::span<const net::TxFrame> frames, std::size_t built, bool& refused);
   void count_sent(std::span<const net::TxFrame> frames);
+  void free_received(std::size_t end);
   bool gather(const rte_mbuf& frame, net::RxFrame& out);
   static void let_go(void* data, void* info);
 
@@ -129,7 +132,11 @@ class DpdkPort final : public net::NicPort {
   rte_mempool* head_pool_ = nullptr;
   rte_mempool* part_pool_ = nullptr;
   std::span<std::byte> mapped_;  // made known to the device
-  std::size_t held_ = 0;         // frames of the last rx_burst
+  // Of the device's last burst: those before first_ are free, those from there to next_ the caller
+  // has, and those behind wait for memory to be put together in.
+  std::size_t first_ = 0;
+  std::size_t next_ = 0;
+  std::size_t held_ = 0;
   std::array<rte_mbuf*, net::kFrameBurst> received_{};
   std::array<rte_mbuf*, net::kFrameBurst> sending_{};
   std::size_t gathered_ = 0;  // bytes of memory_

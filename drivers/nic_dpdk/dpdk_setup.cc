@@ -71,20 +71,22 @@ Result<void> DpdkPort::set_up(const DpdkOptions& options) {
   }
   driver_ = setup.info.driver_name == nullptr ? "" : setup.info.driver_name;
   setup.socket = rte_eth_dev_socket_id(port_);
-  const DriverFacts facts = facts_of(driver_);
+  const DriverFacts facts = facts_of(driver_, device_.arguments);
   Wishes wishes;
   wishes.mtu = options.mtu;
   if (options.mtu == 0 && rte_eth_dev_get_mtu(port_, &wishes.mtu) != 0) wishes.mtu = 1500;
   wishes.offload = options.offload;
   wishes.by_reference = options.by_reference;
   wishes.iova_virtual = Eal::iova_is_virtual();
+  wishes.arguments = device_.arguments;
+  wishes.arena_shared = options.content_shared;
   wishes.arena_mapped =
       facts.reach == Reach::dma && wishes.iova_virtual && map_content(setup, options.content);
   auto choice = choose(setup.info, wishes);
   if (!choice) return tl::unexpected(std::move(choice).error().context(setup.where));
   setup.choice = *choice;
   copies_ = choice->copies != CopyReason::none;
-  content_only_ = facts.reach == Reach::dma || options.content_only;
+  content_only_ = facts.reach != Reach::process || options.content_only;
   content_ = options.content;
   copy_reason_ =
       copy_reason_name(!copies_ && content_only_ ? CopyReason::outside_arena : choice->copies);
@@ -188,8 +190,8 @@ void DpdkPort::stop() {
   if (!opened_) return;
   opened_ = false;
   const SignalGuard guard;
-  if (held_ != 0) rte_pktmbuf_free_bulk(received_.data(), static_cast<unsigned>(held_));
-  held_ = 0;
+  next_ = held_;
+  free_received(next_);
   if (running_) rte_eth_dev_stop(port_);
   running_ = false;
   unmap_content();

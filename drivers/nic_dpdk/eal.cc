@@ -14,6 +14,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_memzone.h>
 #include <sched.h>
 #include <signal.h>
 
@@ -25,6 +26,7 @@ namespace {
 
 constexpr const char* kHugePages = "/sys/kernel/mm/hugepages";
 constexpr const char* kVirtualBus = "vdev";
+constexpr std::uint64_t kContentAlign = 2u << 20;  // a huge page
 
 // "01:00.0", "0000:01:00.0"; in full, or empty.
 std::string pci_address(const std::string& text) {
@@ -109,6 +111,11 @@ Result<DeviceName> parse_device(const std::string& text) {
   return device;
 }
 
+// What is reserved for content is aligned, and EAL keeps a header beside it.
+std::uint64_t total_memory(const EalOptions& options) {
+  return options.memory + (options.content == 0 ? 0 : options.content + 2 * kContentAlign);
+}
+
 std::vector<std::string> eal_arguments(const EalOptions& options, bool hugepages,
                                        const std::vector<unsigned>& cpus) {
   // One lcore, on all processors that the thread may have: EAL pins nothing.
@@ -127,7 +134,7 @@ std::vector<std::string> eal_arguments(const EalOptions& options, bool hugepages
   } else {
     // --in-memory refuses --no-huge.
     words.insert(words.end(), {"--no-huge", "--no-shconf", "-m",
-                               std::to_string(std::max<std::uint64_t>(options.memory >> 20, 1))});
+                               std::to_string((total_memory(options) + (1u << 20) - 1) >> 20)});
   }
   bool pci = false;
   for (const DeviceName& device : options.devices) {
@@ -169,7 +176,7 @@ SignalGuard::~SignalGuard() {
 }
 
 Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
-  const bool hugepages = options.hugepages && free_hugepages() >= options.memory;
+  const bool hugepages = options.hugepages && free_hugepages() >= total_memory(options);
   std::vector<std::string> words = eal_arguments(options, hugepages, host::usable_cpus());
   std::vector<char*> argv;
   for (std::string& word : words)
@@ -223,6 +230,17 @@ Result<std::uint16_t> Eal::open(const DeviceName& device) {
 void Eal::forget(const DeviceName& device) {
   const SignalGuard guard;
   if (!device.pci) rte_eal_hotplug_remove(kVirtualBus, device.name.c_str());
+}
+
+Result<std::span<std::byte>> Eal::reserve(std::uint64_t bytes) {
+  static_cast<void>(take_complaints());
+  const rte_memzone* const zone =
+      rte_memzone_reserve_aligned("penstock_content", bytes, SOCKET_ID_ANY, 0, kContentAlign);
+  if (zone != nullptr) return std::span(static_cast<std::byte*>(zone->addr), bytes);
+  return dpdk_error("DPDK", "has no memory for content", rte_errno,
+                    hugepages_ ? "more hugepages are needed (sysctl vm.nr_hugepages), or none "
+                                 "(PENSTOCK_DISABLE=hugepages)"
+                               : "a smaller --cache may do");
 }
 
 Result<void> Eal::join_thread() {

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,10 +42,13 @@ struct DeviceName {
 struct EalOptions {
   std::vector<DeviceName> devices;  // that will be opened, all of them
   bool hugepages = true;            // if there are enough
-  // To be had without hugepages: mempools and the drivers' queues, bytes.
+  // For mempools and the drivers' queues, bytes.
   std::uint64_t memory = 128u << 20;
+  std::uint64_t content = 0;  // and for `reserve`, bytes
 };
 
+// What EAL has in all, bytes.
+[[nodiscard]] std::uint64_t total_memory(const EalOptions& options);
 // What rte_eal_init is given. cpus: of the calling thread, at least one.
 [[nodiscard]] std::vector<std::string> eal_arguments(const EalOptions& options, bool hugepages,
                                                      const std::vector<unsigned>& cpus);
@@ -61,6 +65,11 @@ class Eal {
   [[nodiscard]] Result<std::uint16_t> open(const DeviceName& device);
   // Undoes `open` after the port was closed.
   void forget(const DeviceName& device);
+
+  // Memory that processes at the other end of a device see, too; as long as this lives. Before the
+  // first port: memif shows the other side only what EAL has first. Of EalOptions::content bytes at
+  // most, aligned to 2 MiB; none of it is touched.
+  [[nodiscard]] Result<std::span<std::byte>> reserve(std::uint64_t bytes);
 
   // Once by every other thread that uses ports: mempools then keep a cache for it.
   [[nodiscard]] static Result<void> join_thread();

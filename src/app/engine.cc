@@ -8,7 +8,6 @@
 #include <spdlog/spdlog.h>
 
 #include "app/full_check.hh"
-#include "app/nic_device.hh"
 #include "app/process_limits.hh"
 #include "base/assert.hh"
 #include "base/units.hh"
@@ -157,11 +156,8 @@ Result<void> Engine::start_shards() {
   const DescriptorPlan descriptors =
       plan_descriptors(descriptor_limit_, options_.limits.peers_max, shards);
   const auto pages = capabilities_.hugepages ? host::PageChoice::huge : host::PageChoice::small;
-  auto mapping = host::map_arena(options_.cache_bytes, pages);
-  if (!mapping) return tl::unexpected(std::move(mapping).error().context("cache"));
-  mapping_ = std::move(*mapping);
-  const Arena arena = mapping_.arena();
-  const std::uint32_t slabs = arena.slab_count() / shards;
+  if (auto made = make_arena(pages); !made) return made;
+  const std::uint32_t slabs = arena_.slab_count() / shards;
   if (slabs < kSlabsMin) {
     return fail("a cache of " + format_size(options_.cache_bytes) + " is too small for " +
                     std::to_string(shards) + " shards: give each at least " +
@@ -182,7 +178,7 @@ Result<void> Engine::start_shards() {
   for (std::uint32_t i = 0; i < shards; ++i) {
     RunnerOptions runner;
     runner.id = ShardId(static_cast<std::uint16_t>(i));
-    runner.arena = arena.part(i * slabs, slabs);
+    runner.arena = arena_.part(i * slabs, slabs);
     if (!options_.cpus.empty()) runner.cpu = options_.cpus[i];
     runner.idle = options_.idle;
     runner.limits = limits_of(options_.limits, shards);
@@ -209,6 +205,24 @@ Result<void> Engine::start_shards() {
   return {};
 }
 
+// In memory that the device of own TCP can send from, if it has a say in that.
+Result<void> Engine::make_arena(host::PageChoice pages) {
+  if (options_.network) {
+    auto environment = open_nic_environment(*options_.network, capabilities_, options_.cache_bytes);
+    if (!environment) return tl::unexpected(std::move(environment).error());
+    environment_ = std::move(*environment);
+  }
+  if (environment_ && !environment_->content().empty()) {
+    arena_ = Arena(environment_->content());
+    return {};
+  }
+  auto mapping = host::map_arena(options_.cache_bytes, pages);
+  if (!mapping) return tl::unexpected(std::move(mapping).error().context("cache"));
+  mapping_ = std::move(*mapping);
+  arena_ = mapping_.arena();
+  return {};
+}
+
 // What the addresses and the backend don't allow.
 Result<void> Engine::check_network() const {
   if (!options_.network) return check_ports_free(options_.listen);
@@ -225,6 +239,7 @@ Result<void> Engine::check_network() const {
 void Engine::set_up_own_tcp(RunnerOptions& runner, Entropy& entropy) const {
   OwnTcpOptions own;
   own.network = *options_.network;
+  own.environment = environment_.get();
   for (const Endpoint& endpoint : options_.listen)
     own.ports.push_back(endpoint.port);
   entropy.fill(std::as_writable_bytes(std::span(own.secret)));
@@ -600,7 +615,7 @@ void Engine::snapshot(control::EngineSnapshot& out) {
   out.shards.resize(runners_.size());
   for (std::size_t i = 0; i < runners_.size(); ++i)
     runners_[i]->read_counters(out.shards[i]);
-  out.arena_bytes = mapping_.size();
+  out.arena_bytes = arena_.memory().size();
   out.torrents.clear();
   const std::lock_guard lock(mutex_);
   for (const auto& [id, entry] : torrents_) {

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "app/nic_device.hh"
 #include "app/shard_runner.hh"
 #include "base/clock.hh"
 #include "control/engine_api.hh"
@@ -46,6 +47,7 @@ class Engine final : public control::EngineApi {
   explicit Engine(const control::EngineOptions& options);
   Result<void> start_shards();
   [[nodiscard]] Result<void> check_network() const;
+  Result<void> make_arena(host::PageChoice pages);
   void set_up_own_tcp(RunnerOptions& runner, Entropy& entropy) const;
   [[nodiscard]] ShardLimits limits_of(const control::EngineLimits& limits,
                                       std::uint32_t shards) const;
@@ -65,8 +67,10 @@ class Engine final : public control::EngineApi {
 
   control::EngineOptions options_;
   host::Capabilities capabilities_;
-  std::uint64_t descriptor_limit_ = 0;  // of open files
-  host::ArenaMapping mapping_;
+  std::uint64_t descriptor_limit_ = 0;           // of open files
+  std::unique_ptr<NicEnvironment> environment_;  // of own TCP's devices
+  host::ArenaMapping mapping_;                   // unless the environment has the arena
+  Arena arena_;
   std::unique_ptr<Exchange> exchange_;
   std::vector<std::unique_ptr<ShardRunner>> runners_;
   std::vector<Endpoint> listening_;

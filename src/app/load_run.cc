@@ -70,6 +70,11 @@ class LoadRun final : public control::LoadApi {
     if (network_) {
       auto own = own_tcp();
       if (!own) return tl::unexpected(std::move(own).error());
+      auto environment = open_nic_environment(own->network, options.capabilities, 0);
+      if (!environment)
+        return tl::unexpected(std::move(environment).error().context("the load generator"));
+      environment_ = std::move(*environment);
+      own->environment = environment_.get();
       options.own_tcp = std::move(*own);
     }
     auto io = make_shard_io(options);
@@ -165,6 +170,7 @@ class LoadRun final : public control::LoadApi {
   host::MonotonicClock clock_;
   Duration busy_;
   // Destroyed from the last to the first.
+  std::unique_ptr<NicEnvironment> environment_;
   std::unique_ptr<ShardIo> io_;
   std::unique_ptr<LoadGenerator> generator_;
 };

@@ -23,6 +23,13 @@ class TapNic final : public NicDevice {
 
 }  // namespace
 
+Result<std::unique_ptr<NicEnvironment>> open_nic_environment(const control::OwnNetwork& network,
+                                                             const host::Capabilities& capabilities,
+                                                             std::uint64_t content_bytes) {
+  if (network.driver != control::OwnNetwork::Driver::dpdk) return std::unique_ptr<NicEnvironment>();
+  return open_dpdk_environment(network, capabilities, content_bytes);
+}
+
 Result<std::unique_ptr<NicDevice>> open_nic(const NicOptions& options) {
   const control::OwnNetwork& network = options.network;
   if (network.driver == control::OwnNetwork::Driver::dpdk) return open_dpdk_nic(options);

@@ -32,8 +32,22 @@ class NicDevice {
   virtual void stop() {}
 };
 
+// What a driver needs before the first of its devices and until the last has ended: DPDK's
+// environment. Owner: who starts shards, on its thread.
+class NicEnvironment {
+ public:
+  virtual ~NicEnvironment() = default;
+  // What content must lie in for the device to send it by reference; empty: any memory will do.
+  [[nodiscard]] virtual std::span<std::byte> content() const = 0;
+};
+// content_bytes: how much of it may be wanted; 0: none. Null: the driver needs no environment.
+Result<std::unique_ptr<NicEnvironment>> open_nic_environment(const control::OwnNetwork& network,
+                                                             const host::Capabilities& capabilities,
+                                                             std::uint64_t content_bytes);
+
 struct NicOptions {
   control::OwnNetwork network;
+  NicEnvironment* environment = nullptr;  // the driver's own
   host::Capabilities capabilities;
   std::span<std::byte> content;  // what payload lies in; outlives the device
   // TCP; all that an interface shared with the kernel gives, beside those from connect_from on.
@@ -45,6 +59,9 @@ struct NicOptions {
 Result<std::unique_ptr<NicDevice>> open_nic(const NicOptions& options);
 // In dpdk_nic.cc, or in no_dpdk_nic.cc where the program is built without DPDK.
 Result<std::unique_ptr<NicDevice>> open_dpdk_nic(const NicOptions& options);
+Result<std::unique_ptr<NicEnvironment>> open_dpdk_environment(
+    const control::OwnNetwork& network, const host::Capabilities& capabilities,
+    std::uint64_t content_bytes);
 // In xdp_nic.cc.
 Result<std::unique_ptr<NicDevice>> open_xdp_nic(const NicOptions& options);
 // Any thread: what the kernel has as addresses and gateways of the interface.

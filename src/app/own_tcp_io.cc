@@ -160,8 +160,8 @@ Result<std::unique_ptr<ShardIo>> make_posix_own_tcp_io(const IoOptions& options,
 
 Result<std::unique_ptr<ShardIo>> make_own_tcp_io(const IoOptions& options) {
   const OwnTcpOptions& own = *options.own_tcp;
-  auto nic =
-      open_nic({own.network, options.capabilities, options.content, own.ports, own.connect_from});
+  auto nic = open_nic({own.network, own.environment, options.capabilities, options.content,
+                       own.ports, own.connect_from});
   if (!nic) return tl::unexpected(std::move(nic).error());
   if (!options.capabilities.uring) return make_posix_own_tcp_io(options, std::move(*nic));
   auto ring = uring::Ring::create({});

@@ -21,10 +21,13 @@
 
 namespace penstock::app {
 
+class NicEnvironment;
+
 // Own TCP, instead of the kernel's.
 struct OwnTcpOptions {
   control::OwnNetwork network;
-  std::vector<std::uint16_t> ports;  // to listen at
+  NicEnvironment* environment = nullptr;  // open_nic_environment's; outlives the drivers
+  std::vector<std::uint16_t> ports;       // to listen at
   // Connections of ours are from this port to 65535. 0: from where the stack likes, and none where
   // the interface is shared with the kernel.
   std::uint16_t connect_from = 0;

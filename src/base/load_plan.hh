@@ -20,6 +20,9 @@ struct LoadPlan {
   std::uint32_t connections = 10;  // 1 …
   std::uint32_t depth = 40;        // requests outstanding a connection; 0: connect and stay idle
   LoadPattern pattern = LoadPattern::pieces;
+  // Zipf's exponent: some pieces are asked for more often than others. 0: all alike. Not
+  // sequential.
+  double zipf = 0;
   // Connections come from addresses of their own: the prefix's second address, the third, …; some
   // clients allow one connection an address. 0 bits: the system chooses.
   IpAddress source;

@@ -31,9 +31,10 @@ struct LeechOptions {
   std::string pattern = "pieces";
   std::uint64_t seed = 1;
   bool verify = false;
+  double zipf = 0;
   std::string http;
   std::string range = "1MiB";
-  NetworkOptions network;
+  control::NetworkWords network;
 };
 
 // "127.1.0.0/16", "fd00::/64".
@@ -106,6 +107,10 @@ Result<LoadPlan> plan_of(const LeechOptions& options) {
   plan.pattern = options.pattern == "blocks"       ? LoadPattern::blocks
                  : options.pattern == "sequential" ? LoadPattern::sequential
                                                    : LoadPattern::pieces;
+  plan.zipf = options.zipf;
+  if (plan.zipf > 0 && plan.pattern == LoadPattern::sequential) {
+    return fail("--zipf has no say in --pattern sequential", ErrorKind::usage);
+  }
   if (plan.verify && (plan.pattern == LoadPattern::blocks || !plan.http_path.empty())) {
     return fail("--verify needs whole pieces: not with --pattern blocks nor --http",
                 ErrorKind::usage);
@@ -117,8 +122,8 @@ Result<ExitStatus> leech(Context& context, LeechOptions options,
                          const control::LoadFactory& factory) {
   auto plan = plan_of(options);
   if (!plan) return tl::unexpected(std::move(plan).error());
-  choose_backend(options.network);
-  auto network = own_network(options.network);
+  choose_backend(options.network, control::kOptionNames);
+  auto network = own_network(options.network, {});
   if (!network) return tl::unexpected(std::move(network).error());
   if (*network && !options.source.empty())
     return fail("--source is for --backend kernel: own TCP connects from its first --address",
@@ -185,6 +190,7 @@ void register_bench_leech(Program& program, CLI::App& group, control::LoadFactor
       ->type_name("pieces|blocks|sequential")
       ->check(CLI::IsMember({"pieces", "blocks", "sequential"}))
       ->capture_default_str();
+  add_zipf_option(app, options->zipf);
   app.add_option("--seed", options->seed, "Of the random order")
       ->type_name("N")
       ->capture_default_str();

@@ -21,6 +21,7 @@
 #include "cli/seed_process.hh"
 #include "cli/torrent_file.hh"
 #include "control/dataset/make_torrent.hh"
+#include "control/network_words.hh"
 
 namespace penstock::cli {
 namespace {
@@ -34,12 +35,18 @@ constexpr double kSegment = 1448;
 constexpr const char* kSeedAddress = "10.0.0.1";
 constexpr const char* kLoadAddress = "10.0.0.2";
 constexpr std::uint16_t kPort = 6881;
+// Of memif's buffers, beside the packet: Ethernet, and what keeps them aligned.
+constexpr std::uint32_t kMemifRoom = 548;
 // Blocks that the cache lacked in a second, of those it was asked for: warm below this.
 constexpr double kMissesMax = 0.001;
 constexpr int kWarmSecondsMax = 120;
 
 struct StackOptions {
   std::string via = "memif";
+  bool tso = false;
+  bool verify = false;
+  double zipf = 0;
+  std::uint32_t mtu = 1500;
   std::uint32_t connections = 100;
   std::uint32_t depth = 40;
   std::string size = "1GiB";
@@ -181,6 +188,8 @@ class StackRun {
     leecher["busy_ns_per_1448_bytes"] = leecher_ns();
     return {
         {"via", options_.via},
+        {"tso", options_.tso},
+        {"mtu", options_.mtu},
         {"connections", options_.connections},
         {"depth", options_.depth},
         {"dataset_bytes", size},
@@ -202,9 +211,9 @@ class StackRun {
   void print() const {
     char text[256];
     std::snprintf(text, sizeof text,
-                  "%s, %.1f Gbit/s\nseeder       busy %.0f%%, %.0f ns for 1,448 bytes\n"
+                  "%s%s, %.1f Gbit/s\nseeder       busy %.0f%%, %.0f ns for 1,448 bytes\n"
                   "leecher      busy %.0f ns for 1,448 bytes\n",
-                  options_.via.c_str(), leech_.rate() * 8e-9,
+                  options_.via.c_str(), options_.tso ? " with TSO" : "", leech_.rate() * 8e-9,
                   100 * window_.of("busy_seconds") / window_.of("seconds"),
                   window_.busy_ns_per_segment(), leecher_ns());
     leech_.print();
@@ -223,16 +232,35 @@ class StackRun {
   SeedWindow window_;
 };
 
+// DPDK's devices at the two ends of the link.
+struct Link {
+  std::string seed, load;
+};
+
+// memif-copy: the seed's processor copies, and the load's, which is the wall else, does not.
+Link make_link(const StackOptions& options, const Folder& folder) {
+  if (options.via == "vhost") {
+    const std::string socket = folder / "link";
+    return {"net_virtio_user0,queues=1,queue_size=1024,path=" + socket,
+            "net_vhost0,queues=1,iface=" + socket + (options.tso ? ",tso=1" : "")};
+  }
+  const std::string memif = "net_memif0,socket=penstock-bench-" + std::to_string(::getpid()) +
+                            ",bsize=" + std::to_string(options.mtu + kMemifRoom);
+  if (options.via == "memif-copy")
+    return {memif + ",role=server", memif + ",role=client,zero-copy=yes"};
+  return {memif + ",role=client,zero-copy=yes", memif + ",role=server"};
+}
+
 std::vector<std::string> seed_arguments(const StackOptions& options, const Folder& folder,
-                                        std::uint64_t size, const std::string& link,
+                                        std::uint64_t size, const Link& link,
                                         const std::vector<std::uint32_t>& cpus) {
   std::vector<std::string> words{
       folder / "content.torrent", "--data", folder.path(), "--state", folder / "state", "--listen",
       ":" + std::to_string(kPort), "--verify", "trust", "--idle", "spin",
       // Content, and room for what reads and checks of it need.
       "--cache", std::to_string(size + size / 8 + (64u << 20)) + "B", "--max-peers",
-      std::to_string(options.connections + 16), "--device", link + ",role=server", "--address",
-      std::string(kSeedAddress) + "/24"};
+      std::to_string(options.connections + 16), "--device", link.seed, "--mtu",
+      std::to_string(options.mtu), "--address", std::string(kSeedAddress) + "/24"};
   if (!cpus.empty()) {
     words.emplace_back("--cpus");
     words.push_back(std::to_string(cpus[0]));
@@ -255,6 +283,8 @@ Result<ExitStatus> stack(Context& context, const StackOptions& options,
   if (!cpus) return tl::unexpected(std::move(cpus).error().context("--cpus"));
   if (!cpus->empty() && cpus->size() != 2)
     return fail("--cpus: two, the seeder's and the leecher's", ErrorKind::usage);
+  if (options.tso && options.via != "vhost")
+    return fail("--tso: --via vhost alone can do it", ErrorKind::usage);
   auto folder = Folder::make(options.directory);
   if (!folder) return tl::unexpected(std::move(folder).error());
   context.console.status("making " + format_size(*size) + " of content");
@@ -262,24 +292,46 @@ Result<ExitStatus> stack(Context& context, const StackOptions& options,
   if (!metainfo) return tl::unexpected(std::move(metainfo).error());
   if (*metainfo == nullptr) return ExitStatus::interrupted;
 
-  const std::string link = "net_memif0,socket=penstock-bench-" + std::to_string(::getpid());
-  auto seed = SeedProcess::start(seed_arguments(options, **folder, *size, link, *cpus));
-  if (!seed) return tl::unexpected(std::move(seed).error());
+  const Link link = make_link(options, **folder);
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  ::sched_getaffinity(0, sizeof all, &all);
   if (!cpus->empty()) {
     if (auto pinned = pin((*cpus)[1]); !pinned) return tl::unexpected(std::move(pinned).error());
   }
   LoadPlan plan;
   plan.connections = options.connections;
   plan.depth = options.depth;
+  plan.verify = options.verify;
+  plan.zipf = options.zipf;
   plan.peer = {*parse_ip(kSeedAddress), kPort};
   control::OwnNetwork network;
   network.driver = control::OwnNetwork::Driver::dpdk;
-  network.device = link + ",role=client";
+  network.device = link.load;
+  network.mtu = static_cast<std::uint16_t>(options.mtu);
   network.addresses.push_back({*parse_ip(kLoadAddress), 24, {}});
-  auto load = factory(plan, *metainfo, network);
-  if (!load) return tl::unexpected(std::move(load).error());
-  LeechRun leech(context, plan, "dpdk", **load);
-  StackRun run(context, options, **seed, leech);
+  std::unique_ptr<control::LoadApi> load;
+  std::unique_ptr<SeedProcess> seed;  // ends first: it is the one that may be in its device
+  const auto start_load = [&]() -> Result<void> {
+    auto started = factory(plan, *metainfo, network);
+    if (!started) return tl::unexpected(std::move(started).error());
+    load = std::move(*started);
+    return {};
+  };
+  const auto start_seed = [&]() -> Result<void> {
+    auto started = SeedProcess::start(seed_arguments(options, **folder, *size, link, *cpus), all);
+    if (!started) return tl::unexpected(std::move(started).error());
+    seed = std::move(*started);
+    return {};
+  };
+  // Who connects must find who listens.
+  const bool seed_listens = options.via == "memif-copy";
+  if (auto first = seed_listens ? start_seed() : start_load(); !first)
+    return tl::unexpected(std::move(first).error());
+  if (auto second = seed_listens ? start_load() : start_seed(); !second)
+    return tl::unexpected(std::move(second).error());
+  LeechRun leech(context, plan, "dpdk", *load);
+  StackRun run(context, options, *seed, leech);
   const auto whole = run.run(*warmup, *duration);
   if (!whole) return tl::unexpected(whole.error());
   context.console.clear_status();
@@ -304,9 +356,17 @@ void register_bench_stack(Program& program, CLI::App& group, control::LoadFactor
       [options, factory = std::move(factory)](Context& context) {
         return stack(context, *options, factory);
       });
-  app.add_option("--via", options->via, "The link between them")
-      ->type_name("memif")
-      ->check(CLI::IsMember({"memif"}))
+  app.add_option("--via", options->via,
+                 "The link between them; by memif-copy alone the seeder copies content")
+      ->type_name("memif|memif-copy|vhost")
+      ->check(CLI::IsMember({"memif", "memif-copy", "vhost"}))
+      ->capture_default_str();
+  app.add_flag("--tso", options->tso, "With vhost: frames of up to 64 KiB, which nobody cuts");
+  app.add_flag("--verify", options->verify, "Check the hash of every piece");
+  add_zipf_option(app, options->zipf);
+  app.add_option("--mtu", options->mtu, "Largest IP packet on the link")
+      ->type_name("BYTES")
+      ->check(CLI::Range(control::kMtuMin, control::kMtuMax))
       ->capture_default_str();
   app.add_option("--connections", options->connections, "Connections at once")
       ->type_name("N")

@@ -27,6 +27,14 @@ double cpu_seconds() {
 
 }  // namespace
 
+void add_zipf_option(CLI::App& app, double& exponent) {
+  app.add_option(
+         "--zipf", exponent,
+         "Pieces of unequal demand, by Zipf's law with this exponent (caches see 0.6 to 1.2)")
+      ->type_name("S")
+      ->check(CLI::Range(0.01, 10.0));
+}
+
 bool LeechRun::warm_up(Duration duration) {
   Duration passed{};
   while (passed < duration || (now_.active == 0 && plan_.depth > 0 && passed < kFirstUnchokeMax)) {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/load_plan.hh"
@@ -14,6 +15,9 @@
 #include "control/load_api.hh"
 
 namespace penstock::cli {
+
+// --zipf, for LoadPlan::zipf.
+void add_zipf_option(CLI::App& app, double& exponent);
 
 // Runs the load in slices: a batch of the window, at most a second, so that reports come in time.
 // warm_up, measure, close; each false when interrupted.

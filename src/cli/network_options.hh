@@ -2,31 +2,19 @@
 #pragma once
 
 #include <optional>
-#include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "base/result.hh"
-#include "control/own_network.hh"
+#include "control/network_words.hh"
 
 namespace penstock::cli {
 
-struct NetworkOptions {
-  std::string backend = "auto";
-  std::string interface;  // empty: tap0, for the TAP backend
-  std::string device;
-  std::vector<std::string> addresses;
-  std::vector<std::string> gateways;
-  bool no_offload = false;
-};
-
-// options outlive the app.
-void add_network_options(CLI::App& app, NetworkOptions& options);
-// Puts another word in the place of "auto": the fastest backend that was given something to work
-// with. Says which, and what a faster one would need; nothing if it wasn't "auto".
-std::string choose_backend(NetworkOptions& options);
-// None: the kernel's TCP. After choose_backend().
-[[nodiscard]] Result<std::optional<control::OwnNetwork>> own_network(const NetworkOptions& options);
+// words outlive the app.
+void add_network_options(CLI::App& app, control::NetworkWords& words);
+// control::own_network by the options' names.
+[[nodiscard]] Result<std::optional<control::OwnNetwork>> own_network(
+    const control::NetworkWords& words, const std::vector<Endpoint>& listen);
 
 }  // namespace penstock::cli

@@ -36,24 +36,8 @@ struct SeedOptions {
   std::string upload_limit;
   std::uint32_t max_peers = 4096;
   std::string idle = "adaptive";
-  NetworkOptions network;
+  control::NetworkWords network;
 };
-
-// With own TCP all addresses are listened at: --listen says the port.
-Result<void> check_listen(const SeedOptions& options, const EngineOptions& engine) {
-  for (const Endpoint& endpoint : engine.listen) {
-    bool ours = endpoint.ip.is_unspecified() || endpoint.ip == IpAddress::v4(0, 0, 0, 0);
-    for (const auto& address : engine.network->addresses)
-      ours |= address.address == endpoint.ip;
-    if (!ours) {
-      return fail("--listen " + endpoint.to_string() + ": with --backend " +
-                      options.network.backend + ", give :PORT",
-                  ErrorKind::usage);
-    }
-    if (endpoint.port == 0) return fail("--listen: a port that isn't 0", ErrorKind::usage);
-  }
-  return {};
-}
 
 Result<EngineOptions> engine_options(const SeedOptions& options, const std::string& state) {
   EngineOptions engine;
@@ -79,13 +63,9 @@ Result<EngineOptions> engine_options(const SeedOptions& options, const std::stri
     engine.limits.upload_rate = *rate;
   }
   engine.state_directory = state;
-  auto network = own_network(options.network);
+  auto network = own_network(options.network, engine.listen);
   if (!network) return tl::unexpected(std::move(network).error());
   engine.network = std::move(*network);
-  if (engine.network) {
-    if (auto checked = check_listen(options, engine); !checked)
-      return tl::unexpected(checked.error());
-  }
   return engine;
 }
 
@@ -257,7 +237,7 @@ Result<void> serve_source(Context& context, const SeedOptions& options, control:
 
 Result<ExitStatus> seed(Context& context, SeedOptions options,
                         const control::EngineFactory& factory) {
-  const std::string chosen = choose_backend(options.network);
+  const std::string chosen = choose_backend(options.network, control::kOptionNames);
   // stdout is the report's alone.
   control::set_up_log(control::LogFormat::text, control::LogLevel::info, context.console.live());
   auto state = open_state_directory(options.state);

@@ -17,7 +17,8 @@ constexpr std::chrono::seconds kStartMax(60);  // hashing nothing, but pages for
 constexpr int kStopMaxMs = 10'000;
 
 // In the child: only what may be called between fork and exec.
-[[noreturn]] void become_seed(char* const* argv, int output, pid_t parent) {
+[[noreturn]] void become_seed(char* const* argv, int output, const cpu_set_t& cpus, pid_t parent) {
+  ::sched_setaffinity(0, sizeof cpus, &cpus);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);
   sigset_t none;
@@ -33,7 +34,8 @@ constexpr int kStopMaxMs = 10'000;
 
 }  // namespace
 
-Result<std::unique_ptr<SeedProcess>> SeedProcess::start(const std::vector<std::string>& arguments) {
+Result<std::unique_ptr<SeedProcess>> SeedProcess::start(const std::vector<std::string>& arguments,
+                                                        const cpu_set_t& cpus) {
   std::vector<std::string> words{"penstock", "seed", "--json"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
@@ -45,7 +47,7 @@ Result<std::unique_ptr<SeedProcess>> SeedProcess::start(const std::vector<std::s
     return fail(std::string("the seed's pipe: ") + std::strerror(errno), ErrorKind::io);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
-  if (pid == 0) become_seed(argv.data(), ends[1], parent);
+  if (pid == 0) become_seed(argv.data(), ends[1], cpus, parent);
   ::close(ends[1]);
   if (pid < 0) {
     ::close(ends[0]);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <nlohmann/json.hpp>
+#include <sched.h>
 #include <sys/types.h>
 
 #include "base/result.hh"
@@ -18,8 +19,10 @@ namespace penstock::cli {
 
 class SeedProcess {
  public:
-  // arguments: those behind "seed --json". Returns when it listens, or with what it said instead.
-  static Result<std::unique_ptr<SeedProcess>> start(const std::vector<std::string>& arguments);
+  // arguments: those behind "seed --json". cpus: what it may use, not what the calling thread was
+  // given. Returns when it listens, or with what it said instead.
+  static Result<std::unique_ptr<SeedProcess>> start(const std::vector<std::string>& arguments,
+                                                    const cpu_set_t& cpus);
   // Ends it, within seconds.
   ~SeedProcess();
   SeedProcess(const SeedProcess&) = delete;

@@ -85,6 +85,11 @@ Result<ExitStatus> serve(Context& context, const ServeOptions& options,
     return tl::unexpected(made.error());
   }
   Hangup hangup;  // before the first thread
+  control::NetworkWords network = control::network_words(*config);
+  if (const auto chosen = control::choose_backend(network, control::kConfigNames);
+      !chosen.empty() && network.backend != "kernel") {
+    spdlog::info("{}", chosen);
+  }
   auto engine = factory(control::engine_options(*config));
   if (!engine) return tl::unexpected(engine.error());
   auto appliance = control::Appliance::start(*config, **engine);

@@ -75,11 +75,26 @@ Result<std::unique_ptr<Appliance>> Appliance::start(const Config& config, Engine
   return appliance;
 }
 
+// Trackers are reached by the kernel's TCP, which doesn't have the addresses of a device of ours.
+std::vector<Endpoint> Appliance::announce_sources() const {
+  std::vector<Endpoint> sources = engine_.listening();
+  NetworkWords network = network_words(config_);
+  choose_backend(network, kConfigNames);
+  if (network.backend != "tap" && network.backend != "dpdk") return sources;
+  spdlog::warn(
+      "announces go out by the kernel's TCP: trackers tell clients an address of the kernel's, not "
+      "{} (backend xdp shares the kernel's)",
+      config_.network_addresses.front());
+  for (Endpoint& source : sources)
+    source.ip = source.ip.is_v4() ? IpAddress::v4(0, 0, 0, 0) : IpAddress{};
+  return sources;
+}
+
 Result<void> Appliance::start_parts() {
   if (config_.announce_enabled) {
     discovery::AnnounceOptions options;
     options.settings = announce_settings(config_);
-    discovery::set_sources(options, engine_.listening(),
+    discovery::set_sources(options, announce_sources(),
                            static_cast<std::uint16_t>(config_.announce_port));
     options.peer_id = new_peer_id();
     options.user_agent = "Penstock/" PENSTOCK_VERSION;

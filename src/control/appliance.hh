@@ -37,6 +37,7 @@ class Appliance final : private LibraryListener {
 
  private:
   Appliance(const Config& config, EngineApi& engine);
+  [[nodiscard]] std::vector<Endpoint> announce_sources() const;
   Result<void> start_parts();
   void on_added(const TorrentInfo& torrent, const Metainfo& metainfo) override;
   void on_removed(const TorrentInfo& torrent) override;

@@ -176,7 +176,21 @@ EngineOptions engine_options(const Config& config) {
   options.io_direct = config.disk_io == DiskIo::direct;
   options.state_directory = config.state;
   options.limits = engine_limits(config);
+  NetworkWords words = network_words(config);
+  choose_backend(words, kConfigNames);
+  if (auto network = own_network(words, kConfigNames, config.listen_addresses))
+    options.network = std::move(*network);
   return options;
+}
+
+NetworkWords network_words(const Config& config) {
+  return {.backend = config.network_backend,
+          .interface = config.network_interface,
+          .device = config.network_device,
+          .addresses = config.network_addresses,
+          .gateways = config.network_gateways,
+          .offload = config.network_offload,
+          .mtu = static_cast<std::uint32_t>(config.network_mtu)};
 }
 
 }  // namespace penstock::control

@@ -13,6 +13,7 @@
 #include "base/result.hh"
 #include "base/time.hh"
 #include "control/engine_api.hh"
+#include "control/network_words.hh"
 
 namespace penstock::control {
 
@@ -38,6 +39,14 @@ struct Config {
   std::string state;  // absolute; resolved by load_config
 
   std::vector<Endpoint> listen_addresses{Endpoint{IpAddress{}, 6881}};
+
+  std::string network_backend = "auto";  // of kBackends
+  std::string network_interface;
+  std::string network_device;
+  std::vector<std::string> network_addresses;
+  std::vector<std::string> network_gateways;
+  bool network_offload = true;
+  std::uint64_t network_mtu = 0;  // 0: as the device has it
 
   std::uint64_t shards_count = 1;
   std::vector<std::uint32_t> shards_cpus;
@@ -115,6 +124,8 @@ Config apply_running_changes(const Config& from, const Config& to);
 EngineLimits engine_limits(const Config& config);
 // The folders with the limits that hold for their torrents: of two, the lower one.
 std::vector<WatchConfig> limited_watches(const Config& config);
+// Of a configuration that load_config has accepted.
 EngineOptions engine_options(const Config& config);
+NetworkWords network_words(const Config& config);
 
 }  // namespace penstock::control

@@ -164,6 +164,17 @@ struct Switch : Any<Member> {
   static std::string print(const void* owner) { return member<Member>(owner) ? "true" : "false"; }
 };
 
+// "\"a\", \"b\" or \"c\""
+template <class Words>
+std::string any_of(const Words& words) {
+  std::string list;
+  for (std::size_t i = 0; i < std::size(words); ++i) {
+    if (i > 0) list += i + 1 == std::size(words) ? " or " : ", ";
+    list += toml_string(words[i]);
+  }
+  return list;
+}
+
 // The words of an enumeration, in its order.
 template <class T>
 constexpr std::array<std::string_view, 0> kWords{};
@@ -186,20 +197,27 @@ struct Choice : Any<Member> {
   static Complaint set(void* owner, const ConfigValue& value, const ConfigScope&) {
     const auto& words = kWords<Value>;
     const auto found = std::find(words.begin(), words.end(), value.text);
-    if (value.kind != Kind::text || found == words.end()) {
-      std::string list;
-      for (std::size_t i = 0; i < words.size(); ++i) {
-        if (i > 0) list += i + 1 == words.size() ? " or " : ", ";
-        list += toml_string(words[i]);
-      }
-      return expected(list, value);
-    }
+    if (value.kind != Kind::text || found == words.end()) return expected(any_of(words), value);
     member<Member>(owner) = static_cast<Value>(found - words.begin());
     return {};
   }
   static std::string print(const void* owner) {
     return toml_string(kWords<Value>[static_cast<std::size_t>(member<Member>(owner))]);
   }
+};
+
+// A word of a list, kept as it is.
+template <auto Member, auto& Words>
+struct Word : Any<Member> {
+  static Complaint set(void* owner, const ConfigValue& value, const ConfigScope&) {
+    if (value.kind != Kind::text ||
+        std::find(std::begin(Words), std::end(Words), value.text) == std::end(Words)) {
+      return expected(any_of(Words), value);
+    }
+    member<Member>(owner) = value.text;
+    return {};
+  }
+  static std::string print(const void* owner) { return toml_string(member<Member>(owner)); }
 };
 
 template <auto Member>
@@ -299,6 +317,18 @@ struct CpuItem {
   static std::string write(std::uint32_t cpu) { return std::to_string(cpu); }
 };
 
+struct TextItem {
+  static constexpr std::size_t kAtLeast = 0;
+  static constexpr std::string_view kExpected = "a list of addresses in quotes";
+  static Complaint read(const ConfigValue& value, std::vector<std::string>& list) {
+    if (value.kind != Kind::text || value.text.empty())
+      return expected("an address in quotes", value);
+    list.push_back(value.text);
+    return {};
+  }
+  static std::string write(const std::string& text) { return toml_string(text); }
+};
+
 struct HostItem {
   static constexpr std::size_t kAtLeast = 0;
   static constexpr std::string_view kExpected = "a list of host names, such as [\"seed.example\"]";
@@ -325,6 +355,8 @@ constexpr bool kRequired = true;
 constexpr std::array kSections{
     SectionSpec{"", "", false},
     SectionSpec{"listen", "Where BitTorrent clients reach us.", false},
+    SectionSpec{"network", "Whose TCP clients talk to: the kernel's, or our own over a device.",
+                false},
     SectionSpec{"shards", "The data plane: one shard a processor core.", false},
     SectionSpec{"cache", "Data kept in memory.", false},
     SectionSpec{"disk", "How data is read.", false},
@@ -346,6 +378,34 @@ constexpr std::array kKeys{
 
     key<List<&Config::listen_addresses, EndpointItem>>(
         "listen", "addresses", "\":PORT\" is every IPv4 and IPv6 address; port 0 is any free port.",
+        kRestart),
+
+    key<Word<&Config::network_backend, kBackends>>(
+        "network", "backend",
+        "\"kernel\"; \"dpdk\" (a device of its own), \"xdp\" (an interface shared with the "
+        "kernel) or \"tap\"; \"auto\": dpdk if a device is named, else xdp if an interface is, "
+        "else kernel.",
+        kRestart),
+    key<Text<&Config::network_interface>>("network", "interface",
+                                          "For xdp, and tap (where it is tap0 if not named).",
+                                          kRestart, "\"eth1\""),
+    key<Text<&Config::network_device>>(
+        "network", "device", "For dpdk: a PCI address, or a virtual device and its arguments.",
+        kRestart, "\"0000:01:00.0\""),
+    key<List<&Config::network_addresses, TextItem>>(
+        "network", "addresses",
+        "For dpdk and tap: addresses of our own, with the length of the network's prefix. For xdp: "
+        "those of the interface that clients use; empty: all.",
+        kRestart, "[\"192.0.2.2/24\", \"2001:db8::2/64\"]"),
+    key<List<&Config::network_gateways, TextItem>>("network", "gateways",
+                                                   "The way to other networks, one a family.",
+                                                   kRestart, "[\"192.0.2.1\"]"),
+    key<Switch<&Config::network_offload>>(
+        "network", "offload", "Let the device add up and cut segments, where it can.", kRestart),
+    key<Count<&Config::network_mtu, 0, kMtuMax>>(
+        "network", "mtu",
+        "For dpdk: the largest IP packet, bytes; 0: as the device has it. All on the link must "
+        "take it.",
         kRestart),
 
     key<Count<&Config::shards_count, 1, 64>>("shards", "count",

@@ -90,6 +90,7 @@ class Loader {
                  const toml::table& table, const std::string& file, const ConfigScope& scope);
   void unknown_key(const SectionSpec& section, const std::string& name, const Place& place);
   void check_watches();
+  void check_network();
   [[nodiscard]] Place place(const std::string& path) const;
 
   Config config_;
@@ -276,6 +277,19 @@ void Loader::check_watches() {
   }
 }
 
+void Loader::check_network() {
+  NetworkWords words = network_words(config_);
+  choose_backend(words, kConfigNames);
+  const auto network = own_network(words, kConfigNames, config_.listen_addresses);
+  if (!network) {
+    complain(place(network.error().name), network.error().message);
+  } else if (*network && config_.shards_count > 1) {
+    complain(place("shards.count"),
+             "shards.count: expected 1, since own TCP uses one queue of a device for now, got " +
+                 std::to_string(config_.shards_count));
+  }
+}
+
 void Loader::check_relations() {
   const std::size_t cpus = config_.shards_cpus.size();
   if (cpus != 0 && cpus != config_.shards_count) {
@@ -294,6 +308,7 @@ void Loader::check_relations() {
     }
   }
   check_watches();
+  check_network();
   if (config_.state.empty()) {
     if (auto state = default_state_directory()) {
       config_.state = std::move(*state);

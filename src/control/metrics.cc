@@ -1,5 +1,6 @@
 #include "control/metrics.hh"
 
+#include <algorithm>
 #include <fstream>
 #include <initializer_list>
 #include <utility>
@@ -97,6 +98,22 @@ constexpr StoreCounter kStoreCounters[] = {
 
 constexpr double kNanosecond = 1e-9;
 
+// How content went to a device of own TCP that tells.
+void add_payload(Families& families, const EngineSnapshot& engine) {
+  const auto tells = [](const ShardSnapshot& shard) { return *shard.payload.reason != 0; };
+  if (std::none_of(engine.shards.begin(), engine.shards.end(), tells)) return;
+  families.counter("payload_zero_copy_bytes_total",
+                   "Payload bytes that the device took by reference, sent again included");
+  for (std::size_t i = 0; i < engine.shards.size(); ++i)
+    families.value(engine.shards[i].payload.zero_copy, {{"shard", std::to_string(i)}});
+  families.counter("payload_copied_bytes_total",
+                   "Payload bytes that were copied for it, by reason");
+  for (std::size_t i = 0; i < engine.shards.size(); ++i) {
+    const PayloadBytes& payload = engine.shards[i].payload;
+    families.value(payload.copied, {{"shard", std::to_string(i)}, {"reason", payload.reason}});
+  }
+}
+
 void add_shards(Families& families, const EngineSnapshot& engine) {
   const auto each = [&](auto&& number) {
     for (std::size_t i = 0; i < engine.shards.size(); ++i) {
@@ -123,6 +140,7 @@ void add_shards(Families& families, const EngineSnapshot& engine) {
     families.value(engine.shards[i].cycles_busy, {{"shard", shard}, {"kind", "busy"}});
     families.value(engine.shards[i].cycles_idle, {{"shard", shard}, {"kind", "idle"}});
   }
+  add_payload(families, engine);
   families.counter("connections_closed_total", "Connections that ended, by reason");
   for (std::size_t reason = 0; reason < engine.close_reasons.size(); ++reason) {
     std::uint64_t sum = 0;

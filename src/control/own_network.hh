@@ -24,6 +24,7 @@ struct OwnNetwork {
   std::string device;
   std::vector<Address> addresses;  // at least one; xdp: none means those of the interface
   bool offload = true;             // TSO and checksums are the device's, where it can
+  std::uint16_t mtu = 0;           // dpdk: largest IP packet, bytes; 0: as the device has it
 };
 
 }  // namespace penstock::control

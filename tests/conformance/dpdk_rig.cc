@@ -19,6 +19,8 @@ rte_mempool* frames() {
   return pool;
 }
 
+constexpr std::uint64_t kContentSize = 4u << 20;
+
 }  // namespace
 
 std::size_t affinity_before_eal() {
@@ -30,7 +32,8 @@ nic_dpdk::Eal& test_eal() {
   static const std::unique_ptr<nic_dpdk::Eal> eal = [] {
     affinity_before_eal();
     support::enter_own_network();  // while there is one thread
-    auto started = nic_dpdk::Eal::start({.devices = {}, .hugepages = false});
+    auto started =
+        nic_dpdk::Eal::start({.devices = {}, .hugepages = false, .content = kContentSize});
     if (!started) {
       std::cerr << started.error().message << '\n';
       std::abort();
@@ -50,6 +53,18 @@ std::unique_ptr<nic_dpdk::DpdkPort> open_port(const std::string& device, std::st
   if (port) return std::move(*port);
   why_not = port.error().message;
   return nullptr;
+}
+
+std::span<std::byte> shared_content() {
+  static const std::span<std::byte> content = [] {
+    auto reserved = test_eal().reserve(kContentSize);
+    if (!reserved) {
+      std::cerr << reserved.error().message << '\n';
+      std::abort();
+    }
+    return *reserved;
+  }();
+  return content;
 }
 
 std::string fresh_ring() {

@@ -25,6 +25,9 @@ std::size_t affinity_before_eal();
 std::unique_ptr<nic_dpdk::DpdkPort> open_port(const std::string& device, std::string& why_not,
                                               bool by_reference = true, bool offload = true);
 
+// EAL memory for content, one piece for all tests.
+std::span<std::byte> shared_content();
+
 // A net_ring device that there hasn't been: closing one leaves all its rings but the first, and the
 // next of that name gets them, with whatever is in them.
 std::string fresh_ring();

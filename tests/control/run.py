@@ -452,6 +452,46 @@ def test_upload_limit_of_each_torrent(options, folder):
     return f"2 MiB/s became {limited[0]:.2f} and {limited[1]:.2f}, none {free[0]:.0f}"
 
 
+def test_own_tcp(options, folder):
+    """[network]: a device of its own, of which Linux has the other end."""
+    ours, linux = "10.78.0.2", "10.78.0.1"
+    check(os.environ.get(INSIDE), "no network namespace can be made here")
+    for command in (
+        "tuntap add dev control0 mode tap",
+        f"address add {linux}/24 dev control0",
+        "link set control0 up",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    appliance = Appliance(options.penstock, folder)
+    appliance.address = ours
+    network = (
+        "[shards]\ncount = 1\n"
+        f'[network]\nbackend = "tap"\ninterface = "control0"\naddresses = ["{ours}/24"]\n'
+    )
+    appliance.override(network)
+    torrent = Torrent("own-tcp", 4 << 20, [[f"http://127.0.0.1:{free_port()}/announce"]], 1 << 18)
+    with open(os.path.join(appliance.pool, torrent.name), "wb") as file:
+        file.write(torrent.data)
+    appliance.drop(torrent)
+    appliance.start()
+    check("trackers tell clients an address of the kernel's" in appliance.log(), "it warns of it")
+    command = [options.penstock, "bench", "leech", "--torrent"]
+    command += [os.path.join(appliance.watched, torrent.name + ".torrent")]
+    command += ["--peer", f"{ours}:{appliance.port}", "--connections", "3", "--verify", "--json"]
+    command += ["--warmup", "200ms", "--duration", "1s"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    final = json.loads(run.stdout.splitlines()[-1])
+    check(run.returncode == 0 and final["pieces_bad"] == 0, run.stdout + run.stderr)
+    check(final["pieces_good"] > 10, f"{final['pieces_good']} pieces")
+    # Which TCP it is stays as it was until the next start.
+    appliance.override("[shards]\ncount = 1\n")
+    appliance.process._process.send_signal(signal.SIGHUP)
+    Deadline(10).wait_until(lambda: "network.backend" in appliance.log(), "the reload")
+    appliance.stop()
+    subprocess.run(["ip", "link", "delete", "control0"], check=True)
+    return f"{final['pieces_good']} pieces"
+
+
 def test_service_manager(options, folder):
     """What systemd is told, and the state directory that it gives."""
     for name in os.path.join(folder, "notify"), "\0penstock-" + os.path.basename(folder):

@@ -1,10 +1,26 @@
 #include "shard/load/block_source.hh"
 
 #include <algorithm>
+#include <numeric>
 
 namespace penstock {
+namespace {
 
-BlockMap::BlockMap(const Metainfo& metainfo) : blocks_(metainfo.blocks), block_size_(kBlockSize) {
+// Of about the golden section of `count` pieces: so many steps come to every one if the two have no
+// divisor in common.
+std::uint32_t demand_step(std::uint32_t count) {
+  std::uint32_t step = std::max(static_cast<std::uint32_t>(std::uint64_t{count} * 618 / 1000), 1u);
+  while (std::gcd(step, count) > 1)
+    ++step;
+  return step;
+}
+
+}  // namespace
+
+BlockMap::BlockMap(const Metainfo& metainfo)
+    : blocks_(metainfo.blocks),
+      block_size_(kBlockSize),
+      demand_step_(demand_step(blocks_.piece_count())) {
   const std::uint32_t count = blocks_.piece_count();
   const std::uint32_t piece_size = blocks_.piece_size;
   if (!metainfo.has_v1) {
@@ -33,7 +49,9 @@ BlockMap::BlockMap(const Metainfo& metainfo) : blocks_(metainfo.blocks), block_s
 }
 
 BlockMap::BlockMap(std::uint64_t total_size, std::uint32_t range_size)
-    : blocks_{total_size, range_size}, block_size_(range_size) {}
+    : blocks_{total_size, range_size},
+      block_size_(range_size),
+      demand_step_(demand_step(blocks_.piece_count())) {}
 
 std::uint32_t BlockMap::piece_length(PieceIndex piece) const {
   return lengths_.empty() ? blocks_.piece_length(piece) : lengths_[piece.value];
@@ -49,10 +67,15 @@ Request BlockMap::block(PieceIndex piece, std::uint32_t index) const {
   return {piece, begin, std::min(block_size_, piece_length(piece) - begin)};
 }
 
+PieceIndex BlockMap::in_demand(std::uint32_t rank) const {
+  return PieceIndex(static_cast<std::uint32_t>(std::uint64_t{rank} * demand_step_ % piece_count()));
+}
+
 BlockSource::BlockSource(const BlockMap& map, LoadPattern pattern, std::uint64_t seed,
-                         std::uint32_t place, std::uint32_t places)
+                         std::uint32_t place, std::uint32_t places, const ZipfRanks* ranks)
     : map_(map),
       pattern_(pattern),
+      ranks_(ranks),
       random_(seed),
       next_(static_cast<std::uint32_t>(std::uint64_t{map.piece_count()} * place / places)) {}
 

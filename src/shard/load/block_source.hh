@@ -9,6 +9,7 @@
 #include "base/load_plan.hh"
 #include "base/random.hh"
 #include "peer/request_queue.hh"
+#include "shard/load/zipf.hh"
 #include "wire/metainfo.hh"
 
 namespace penstock {
@@ -27,10 +28,14 @@ class BlockMap {
   [[nodiscard]] Request block(PieceIndex piece, std::uint32_t index) const;
   // Bytes of the piece that exist: of a v2-only torrent a file's last piece ends with the file.
   [[nodiscard]] std::uint32_t piece_length(PieceIndex piece) const;
+  // The pieces in an order of demand that says nothing of their places: the first, the second, …
+  // rank: less than piece_count().
+  [[nodiscard]] PieceIndex in_demand(std::uint32_t rank) const;
 
  private:
   BlockInfo blocks_;
   std::uint32_t block_size_;
+  std::uint32_t demand_step_;
   // v2-only: of each piece; else empty.
   std::vector<std::uint32_t> lengths_;
   // With padding: of each piece, the blocks before its trailing padding; else empty.
@@ -39,9 +44,10 @@ class BlockMap {
 
 class BlockSource {
  public:
-  // The map outlives the source. place, of places: where a sequential one begins.
+  // The map and the ranks outlive the source. place, of places: where a sequential one begins.
+  // ranks: of the map's pieces in demand; null: all alike.
   BlockSource(const BlockMap& map, LoadPattern pattern, std::uint64_t seed, std::uint32_t place,
-              std::uint32_t places);
+              std::uint32_t places, const ZipfRanks* ranks = nullptr);
 
   // The block to ask for next, or false: the peer has no piece with blocks (after many tries).
   // has(PieceIndex): whether the peer has it.
@@ -62,6 +68,8 @@ class BlockSource {
       if (pattern_ == LoadPattern::sequential) {
         piece_ = PieceIndex(next_);
         next_ = next_ + 1 == count ? 0 : next_ + 1;
+      } else if (ranks_ != nullptr) {
+        piece_ = map_.in_demand(ranks_->draw(random_));
       } else {
         piece_ = PieceIndex(static_cast<std::uint32_t>(random_.below(count)));
       }
@@ -77,6 +85,7 @@ class BlockSource {
 
   const BlockMap& map_;
   const LoadPattern pattern_;
+  const ZipfRanks* const ranks_;
   Random random_;
   std::uint32_t next_;
   PieceIndex piece_;

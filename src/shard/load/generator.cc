@@ -54,12 +54,14 @@ LoadGenerator::LoadGenerator(const LoadPlan& plan, const Metainfo& metainfo, con
                              const LinkFactory& make_link, StreamPort& streams, Instant now)
     : plan_(plan), streams_(streams), connections_(plan.connections), housekeeping_(now) {
   Random seeds(plan.random_seed);
+  if (plan.zipf > 0) ranks_.emplace(map.piece_count(), plan.zipf);
   const std::size_t blocks = std::max(map.block_count(PieceIndex(0)), 1u);
   for (std::uint32_t i = 0; i < plan.connections; ++i) {
     Connection& c = connections_[i];
     c.again = now;
     c.link = make_link();
-    c.source = std::make_unique<BlockSource>(map, plan.pattern, seeds.next(), i, plan.connections);
+    c.source = std::make_unique<BlockSource>(map, plan.pattern, seeds.next(), i, plan.connections,
+                                             ranks_ ? &*ranks_ : nullptr);
     if (plan.verify) {
       c.checker = std::make_unique<PieceChecker>(metainfo, map, 2 * plan.depth / blocks + 8);
     }

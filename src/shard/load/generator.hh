@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/load_plan.hh"
@@ -23,6 +24,7 @@
 #include "shard/load/block_source.hh"
 #include "shard/load/link.hh"
 #include "shard/load/piece_checker.hh"
+#include "shard/load/zipf.hh"
 #include "stream/byte_stream.hh"
 #include "wire/metainfo.hh"
 
@@ -109,6 +111,7 @@ class LoadGenerator {
   LoadCounters counters_;
   LogHistogram latency_;
   std::vector<Close> closes_;
+  std::optional<ZipfRanks> ranks_;  // outlives the connections
   std::vector<Connection> connections_;
   std::vector<std::uint32_t> by_stream_;  // stream_index → connection
   std::vector<std::uint32_t> dirty_;

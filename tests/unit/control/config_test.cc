@@ -95,6 +95,29 @@ create = true
   EXPECT_TRUE(config.watches[0].create);
 }
 
+TEST_F(ConfigTest, TheKernelsTcpOrOurOwn) {
+  EXPECT_FALSE(engine_options(good("")).network);
+  const EngineOptions dpdk = engine_options(good(R"(
+[network]
+device = "0000:01:00.0"
+addresses = ["192.0.2.2/24", "2001:db8::2/64"]
+gateways = ["192.0.2.1"]
+offload = false
+)"));
+  ASSERT_TRUE(dpdk.network);
+  EXPECT_EQ(dpdk.network->driver, OwnNetwork::Driver::dpdk);  // auto
+  EXPECT_EQ(dpdk.network->device, "0000:01:00.0");
+  ASSERT_EQ(dpdk.network->addresses.size(), 2u);
+  EXPECT_EQ(dpdk.network->addresses[0].prefix_length, 24);
+  EXPECT_EQ(dpdk.network->addresses[0].gateway, IpAddress::v4(192, 0, 2, 1));
+  EXPECT_TRUE(dpdk.network->addresses[1].gateway.is_unspecified());
+  EXPECT_FALSE(dpdk.network->offload);
+  const EngineOptions xdp = engine_options(good("[network]\ninterface = \"eth1\"\n"));
+  ASSERT_TRUE(xdp.network);
+  EXPECT_EQ(xdp.network->driver, OwnNetwork::Driver::xdp);
+  EXPECT_TRUE(xdp.network->addresses.empty());
+}
+
 TEST_F(ConfigTest, DumpedDefaultsAreTheDefaults) {
   const Config config = good(default_config_text());
   EXPECT_TRUE(changes_between(Config{.state = config.state}, config).empty());
@@ -169,6 +192,31 @@ constexpr Broken kBroken[] = {
      "t.toml:5:8: pool[1].name: there is a [[pool]] named \"a\" already"},
     {"cpus for other shards", "[shards]\ncount = 2\ncpus = [1]\n",
      "t.toml:3:8: shards.cpus: expected one processor a shard (shards.count = 2), got 1"},
+    {"unknown backend", "[network]\nbackend = \"dpkd\"\n",
+     "t.toml:2:11: network.backend: expected \"auto\", \"kernel\", \"tap\", \"dpdk\" or \"xdp\", "
+     "got \"dpkd\""},
+    {"backend without a device", "[network]\nbackend = \"dpdk\"\n",
+     "t.toml:2:11: network.backend = \"dpdk\" needs network.device: a PCI address, or a virtual "
+     "device such as net_tap0,iface=seed0"},
+    {"address without prefix", "[network]\nbackend = \"tap\"\naddresses = [\"10.0.0.2\"]\n",
+     "t.toml:3:13: network.addresses: \"10.0.0.2\": ADDR/PREFIX is expected, such as 10.0.0.2/24 "
+     "or "
+     "fd00::2/64"},
+    {"interface for nobody", "[network]\nbackend = \"kernel\"\ninterface = \"eth0\"\n",
+     "t.toml:3:13: network.interface is for network.backend = \"tap\" and xdp"},
+    {"mtu of the kernel's interface", "[network]\ninterface = \"eth1\"\nmtu = 9000\n",
+     "t.toml:3:7: network.mtu is for network.backend = \"dpdk\": interfaces of the kernel's have "
+     "theirs (ip link)"},
+    {"mtu too small",
+     "[network]\ndevice = \"net_ring0\"\naddresses = [\"10.0.0.2/8\"]\nmtu = 700\n",
+     "t.toml:4:7: network.mtu: from 1280 to 9600"},
+    {"somebody else's address",
+     "[listen]\naddresses = [\"10.0.0.3:6881\"]\n"
+     "[network]\nbackend = \"tap\"\naddresses = [\"10.0.0.2/24\"]\n",
+     "t.toml:2:13: listen.addresses 10.0.0.3:6881: with network.backend = \"tap\", give :PORT"},
+    {"own TCP for two shards", "[shards]\ncount = 2\n[network]\ninterface = \"eth1\"\n",
+     "t.toml:2:9: shards.count: expected 1, since own TCP uses one queue of a device for now, got "
+     "2"},
     {"unset variable", "state = \"${PENSTOCK_NOT_SET}/x\"\n",
      "t.toml:1:9: state: the environment variable PENSTOCK_NOT_SET is not set"},
     {"not TOML", "[cache]\nsize = \n",

@@ -56,6 +56,22 @@ TEST(Metrics, NamesKeepTheConventions) {
   EXPECT_GE(names.size(), 40u);
 }
 
+// Of own TCP alone: the kernel doesn't tell.
+TEST(Metrics, HowContentWentToTheDevice) {
+  EngineSnapshot snapshot;
+  snapshot.shards.resize(2);
+  EXPECT_EQ(metrics_text(snapshot, {}).find("penstock_payload_"), std::string::npos);
+  snapshot.shards[0].payload = {70, 0, "none"};
+  snapshot.shards[1].payload = {500, 13, "outside_arena"};
+  const std::string text = metrics_text(snapshot, {});
+  for (const char* line :
+       {"penstock_payload_zero_copy_bytes_total{shard=\"0\"} 70\n",
+        "penstock_payload_zero_copy_bytes_total{shard=\"1\"} 500\n",
+        "{shard=\"0\",reason=\"none\"} 0\n", "{shard=\"1\",reason=\"outside_arena\"} 13\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
+  }
+}
+
 TEST(Metrics, LargeCountersAreExact) {
   EngineSnapshot snapshot;
   snapshot.shards.resize(1);

@@ -70,8 +70,14 @@ TEST(DpdkDevice, WhyPayloadIsCopied) {
   EXPECT_EQ(reason(few, kMapped), CopyReason::one_segment);
   few.tx_desc_lim.nb_mtu_seg_max = 8;  // i40e
   EXPECT_EQ(reason(few, kMapped), CopyReason::none);
-  EXPECT_EQ(reason(device("net_memif", parts), kMapped), CopyReason::foreign_memory);
+  Wishes memif = kMapped;
+  EXPECT_EQ(reason(device("net_memif", parts), memif), CopyReason::none);  // it copies by itself
+  memif.arguments = "role=client,zero-copy=yes";
+  EXPECT_EQ(reason(device("net_memif", parts), memif), CopyReason::foreign_memory);
   EXPECT_EQ(reason(device("net_virtio_user", parts), kMapped), CopyReason::foreign_memory);
+  memif.arena_shared = true;
+  EXPECT_EQ(reason(device("net_memif", parts), memif), CopyReason::none);
+  EXPECT_EQ(reason(device("net_virtio_user", parts), memif), CopyReason::none);
   EXPECT_EQ(reason(device("mlx5_pci", parts), {.iova_virtual = false, .arena_mapped = true}),
             CopyReason::physical_memory);
   EXPECT_EQ(reason(device("mlx5_pci", parts), {}), CopyReason::not_mapped);
@@ -100,8 +106,20 @@ TEST(DpdkDevice, NetTapIsNotTrustedWithSums) {
   EXPECT_FALSE(choice->tx_checksum);
   EXPECT_EQ(choice->tso_bytes_max, 0u);
   EXPECT_EQ(choice->rx_offloads, kRxSums);
-  EXPECT_TRUE(facts_of("net_tap").kernels_mac);
-  EXPECT_FALSE(facts_of("net_ice").kernels_mac);
+  EXPECT_TRUE(facts_of("net_tap", "").kernels_mac);
+  EXPECT_FALSE(facts_of("net_ice", "").kernels_mac);
+}
+
+// Known before EAL makes it, since the arena must be there first.
+TEST(DpdkDevice, WhoSharesMemory) {
+  const auto facts = [](const char* device) { return facts_of(*parse_device(device)); };
+  EXPECT_EQ(facts("net_virtio_user12,path=a").reach, Reach::shared);
+  EXPECT_EQ(facts("net_virtio_user12,path=a").shared_max, UINT64_MAX);
+  EXPECT_EQ(facts("net_memif0,role=client,zero-copy=yes").reach, Reach::shared);
+  EXPECT_EQ(facts("net_memif0,role=client,zero-copy=yes").shared_max, std::uint64_t{1} << 32);
+  EXPECT_EQ(facts("net_memif0,role=server").reach, Reach::process);
+  EXPECT_EQ(facts("net_tap0").reach, Reach::process);
+  EXPECT_EQ(facts("0000:01:00.0").reach, Reach::dma);
 }
 
 // Half of the checksums are none: NicInfo promises TCP's and UDP's.

@@ -41,6 +41,15 @@ TEST(Eal, VirtualDevicesNeedNoBusAndNoHugepages) {
             "--no-huge --no-shconf -m 64 --no-pci --iova-mode va");
 }
 
+TEST(Eal, ContentComesOnTopOfFrames) {
+  EalOptions options;
+  options.memory = 64u << 20;
+  options.content = (100u << 20) + 1;
+  EXPECT_EQ(total_memory(options), (168u << 20) + 1u);
+  const std::string words = joined(eal_arguments(options, false, {0}));
+  EXPECT_NE(words.find(" -m 169 "), std::string::npos) << words;
+}
+
 // A virtual device is made later, by itself.
 TEST(Eal, OnlyNamedPciDevicesAreProbed) {
   EalOptions options;
