@@ -24,7 +24,8 @@ constexpr std::array<DriverFacts, 9> kDrivers{{
      .segments = false,
      .kernels_mac = true},
     {.name = "net_vhost", .reach = Reach::process},
-    {.name = "net_memif", .reach = Reach::process},  // unless it is told not to copy: facts_of
+    // Reach: unless it is told not to copy (facts_of).
+    {.name = "net_memif", .reach = Reach::process, .interrupts_stop = true},
     {.name = "net_virtio_user", .reach = Reach::shared},
 }};
 
@@ -50,6 +51,9 @@ constexpr std::uint64_t kRxSums =
 
 // Its descriptors say where a buffer lies in 32 bits.
 constexpr std::uint64_t kMemifReach = std::uint64_t{1} << 32;
+// Of four frames it takes together it only looks before the first whether its ring is full, and
+// loses track of a frame under way that the second then overwrites.
+constexpr std::uint16_t kMemifBurstMax = 3;
 
 bool has(std::uint64_t capabilities, std::uint64_t wanted) {
   return (capabilities & wanted) == wanted;
@@ -100,6 +104,7 @@ DriverFacts facts_of(std::string_view driver, std::string_view arguments) {
   if (driver == "net_memif" && arguments.find("zero-copy=yes") != std::string_view::npos) {
     facts.reach = Reach::shared;
     facts.shared_max = kMemifReach;
+    facts.burst_max = kMemifBurstMax;
   }
   return facts;
 }

@@ -120,7 +120,13 @@ std::size_t DpdkPort::hand_over(std::span<const net::TxFrame> frames, std::size_
                                 bool& refused) {
   auto fit = static_cast<std::uint16_t>(built);
   if (prepares_ && fit != 0) fit = rte_eth_tx_prepare(port_, 0, sending_.data(), fit);
-  const std::uint16_t sent = rte_eth_tx_burst(port_, 0, sending_.data(), fit);
+  std::uint16_t sent = 0;
+  while (sent < fit) {
+    const std::uint16_t most = std::min<std::uint16_t>(fit - sent, burst_max_);
+    const std::uint16_t taken = rte_eth_tx_burst(port_, 0, sending_.data() + sent, most);
+    sent = static_cast<std::uint16_t>(sent + taken);
+    if (taken < most) break;
+  }
   refused = sent == fit && fit < built;
   count_sent(frames.first(sent));
   if (sent < built) {

@@ -123,8 +123,10 @@ class DpdkPort final : public net::NicPort {
   bool running_ = false;  // and it was started
   bool copies_ = false;
   bool content_only_ = false;
-  bool prepares_ = false;  // offloads are in use: the device looks at frames before they go
+  bool prepares_ = false;         // offloads are in use: the device looks at frames before they go
+  bool interrupts_stop_ = false;  // it is stopped in EAL's thread for interrupts
   bool more_received_ = false;
+  std::uint16_t burst_max_ = 0;  // frames that the device is given at once
   std::uint64_t parts_in_use_ = 0;
   std::uint32_t frame_max_ = 0;  // bytes of one that isn't to be cut
   std::uint32_t nobodys_ = 0;    // in_use of parts that have none

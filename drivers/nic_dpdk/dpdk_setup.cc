@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <semaphore>
 
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -29,6 +31,24 @@ rte_mempool* make_pool(const char* use, std::uint16_t port, unsigned count,
   const std::string name = std::string("penstock_") + use + "_" + std::to_string(port);
   return rte_pktmbuf_pool_create(name.c_str(), count, kPoolCache,
                                  static_cast<std::uint16_t>(private_size), room, socket);
+}
+
+// Runs it in EAL's thread for interrupts, between two of them, and waits until it has run. False:
+// EAL has no memory for that.
+template <typename Action>
+bool run_among_interrupts(Action action) {
+  struct Call {
+    Action action;
+    std::binary_semaphore done{0};
+  } call{action};
+  const auto run = [](void* opaque) {
+    auto& asked = *static_cast<Call*>(opaque);
+    asked.action();
+    asked.done.release();
+  };
+  if (rte_eal_alarm_set(1, run, &call) != 0) return false;
+  call.done.acquire();
+  return true;
 }
 
 wire::MacAddress to_mac(const rte_ether_addr& address) {
@@ -91,6 +111,8 @@ Result<void> DpdkPort::set_up(const DpdkOptions& options) {
   copy_reason_ =
       copy_reason_name(!copies_ && content_only_ ? CopyReason::outside_arena : choice->copies);
   prepares_ = choice->tx_checksum;
+  burst_max_ = facts.burst_max;
+  interrupts_stop_ = facts.interrupts_stop;
   frame_max_ = std::uint32_t{choice->mtu} + wire::kEthernetSize + wire::kVlanTagSize;
   info_.mtu = choice->mtu;
   info_.tx_checksum = choice->tx_checksum;
@@ -192,10 +214,13 @@ void DpdkPort::stop() {
   const SignalGuard guard;
   next_ = held_;
   free_received(next_);
-  if (running_) rte_eth_dev_stop(port_);
+  const auto close = [this] {
+    if (running_) rte_eth_dev_stop(port_);
+    unmap_content();
+    rte_eth_dev_close(port_);
+  };
+  if (!interrupts_stop_ || !run_among_interrupts(close)) close();
   running_ = false;
-  unmap_content();
-  rte_eth_dev_close(port_);
   eal_.forget(device_);
   rte_mempool_free(part_pool_);
   rte_mempool_free(head_pool_);

@@ -21,9 +21,12 @@ struct DriverFacts {
   Reach reach = Reach::dma;
   bool sums = true;      // its checksum offload can be relied on
   bool segments = true;  // and its TSO, for IPv4 and IPv6
+  // It takes a link down in EAL's thread for interrupts, with no lock against stop and close.
+  bool interrupts_stop = false;
   // Its MAC address is that of the kernel at the other end of the cable.
   bool kernels_mac = false;
   std::uint64_t shared_max = UINT64_MAX;  // of EAL's memory that it can share, bytes
+  std::uint16_t burst_max = UINT16_MAX;   // frames that it may be given at once
 };
 // Of rte_eth_dev_info::driver_name, or of what a virtual device is called; one that isn't known is
 // taken for a physical device's. arguments: the device's, as EAL is given them.

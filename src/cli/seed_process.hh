@@ -42,7 +42,7 @@ class SeedProcess {
   const int output_;
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable said_;
-  nlohmann::json status_;
+  nlohmann::json status_ = nlohmann::json::object();
   std::string error_;
   bool listening_ = false;
   bool gone_ = false;

@@ -118,6 +118,8 @@ TEST(DpdkDevice, WhoSharesMemory) {
   EXPECT_EQ(facts("net_memif0,role=client,zero-copy=yes").reach, Reach::shared);
   EXPECT_EQ(facts("net_memif0,role=client,zero-copy=yes").shared_max, std::uint64_t{1} << 32);
   EXPECT_EQ(facts("net_memif0,role=server").reach, Reach::process);
+  EXPECT_EQ(facts("net_memif0,role=client,zero-copy=yes").burst_max, 3);
+  EXPECT_TRUE(facts("net_memif0,role=server").interrupts_stop);
   EXPECT_EQ(facts("net_tap0").reach, Reach::process);
   EXPECT_EQ(facts("0000:01:00.0").reach, Reach::dma);
 }
