@@ -32,8 +32,12 @@ std::size_t DpdkPort::rx_burst(std::span<net::RxFrame> out) {
   gathered_ = 0;
   more_received_ = false;
   if (!running_) return 0;
-  // Some devices only let go of what was sent when they are asked to send.
-  if (parts_in_use_ != 0) rte_eth_tx_burst(port_, 0, sending_.data(), 0);
+  if (sent_ < built_) {
+    hand_over();
+  } else if (parts_in_use_ != 0) {
+    // Some devices only let go of what was sent when they are asked to send.
+    rte_eth_tx_burst(port_, 0, sending_.data(), 0);
+  }
   if (first_ == held_) {
     const auto wanted = static_cast<std::uint16_t>(std::min(out.size(), received_.size()));
     first_ = next_ = 0;
@@ -87,64 +91,88 @@ bool DpdkPort::gather(const rte_mbuf& frame, net::RxFrame& out) {
 std::size_t DpdkPort::tx_burst(std::span<const net::TxFrame> frames) {
   if (!running_) return frames.size();
   std::size_t done = 0;
-  while (done < frames.size()) {
-    const std::span<const net::TxFrame> rest = frames.subspan(done);
-    const std::size_t most = std::min(rest.size(), sending_.size());
-    std::size_t built = 0;
+  for (;;) {
+    hand_over();
+    if (sent_ < built_) {
+      counters_.tx_short += done < frames.size();
+      return done;
+    }
+    if (done == frames.size()) return done;
+    sent_ = prepared_ = built_ = 0;
     Built last = Built::whole;
-    while (built < most && (last = build(rest[built], sending_[built])) == Built::whole)
-      ++built;
-    bool refused = false;
-    const std::size_t sent = hand_over(rest, built, refused);
-    done += sent;
-    if (refused || (last == Built::unfit && sent == built)) {
+    for (; built_ < sending_.size() && done < frames.size(); ++built_, ++done) {
+      last = build(frames[done], sending_[built_]);
+      if (last != Built::whole) break;
+      count_taken(frames[done]);
+    }
+    if (last == Built::unfit) {
       ++counters_.tx_refused;
       ++done;
+    } else if (last == Built::no_mbuf && built_ == 0) {
+      ++counters_.tx_no_mbuf;
+      return done;
+    }
+  }
+}
+
+// Gives the device what it takes of those that are built. The rest waits for the next time: to
+// build a burst anew whenever the device has room for three frames would cost more than all else.
+void DpdkPort::hand_over() {
+  while (sent_ < built_) {
+    if (prepares_ && prepared_ < built_) {
+      prepared_ += rte_eth_tx_prepare(port_, 0, sending_.data() + prepared_,
+                                      static_cast<std::uint16_t>(built_ - prepared_));
+    } else {
+      prepared_ = built_;
+    }
+    if (sent_ == prepared_) {  // it will never take this one
+      ++counters_.tx_refused;
+      rte_pktmbuf_free(sending_[sent_++]);
+      prepared_ = sent_;
       continue;
     }
-    if (sent < built) {
-      ++counters_.tx_short;
-      break;
-    }
-    if (last == Built::no_mbuf) {
-      ++counters_.tx_no_mbuf;
-      break;
-    }
+    const auto most =
+        static_cast<std::uint16_t>(std::min<std::size_t>(prepared_ - sent_, burst_max_));
+    const std::uint16_t taken = rte_eth_tx_burst(port_, 0, sending_.data() + sent_, most);
+    sent_ += taken;
+    if (taken < most) return;
   }
-  return done;
 }
 
-// Gives the device the first `built` of sending_; returns how many it took and frees the others.
-// refused: the one after those will never be taken.
-std::size_t DpdkPort::hand_over(std::span<const net::TxFrame> frames, std::size_t built,
-                                bool& refused) {
-  auto fit = static_cast<std::uint16_t>(built);
-  if (prepares_ && fit != 0) fit = rte_eth_tx_prepare(port_, 0, sending_.data(), fit);
-  std::uint16_t sent = 0;
-  while (sent < fit) {
-    const std::uint16_t most = std::min<std::uint16_t>(fit - sent, burst_max_);
-    const std::uint16_t taken = rte_eth_tx_burst(port_, 0, sending_.data() + sent, most);
-    sent = static_cast<std::uint16_t>(sent + taken);
-    if (taken < most) break;
+void DpdkPort::count_taken(const net::TxFrame& frame) {
+  ++counters_.tx_frames;
+  counters_.tx_bytes += frame.length();
+  for (std::size_t i = 0; i < frame.part_count; ++i) {
+    const net::PayloadPart& part = frame.parts[i];
+    (by_reference(part) ? counters_.payload_bytes_zero_copy : counters_.payload_bytes_copied) +=
+        part.length;
   }
-  refused = sent == fit && fit < built;
-  count_sent(frames.first(sent));
-  if (sent < built) {
-    rte_pktmbuf_free_bulk(sending_.data() + sent, static_cast<unsigned>(built - sent));
-  }
-  return sent;
 }
 
-void DpdkPort::count_sent(std::span<const net::TxFrame> frames) {
-  for (const net::TxFrame& frame : frames) {
-    counters_.tx_bytes += frame.length();
-    for (std::size_t i = 0; i < frame.part_count; ++i) {
-      const net::PayloadPart& part = frame.parts[i];
-      (by_reference(part) ? counters_.payload_bytes_zero_copy : counters_.payload_bytes_copied) +=
-          part.length;
-    }
+rte_mbuf* DpdkPort::take(Stock& stock) {
+  if (stock.count == 0 && !refill(stock)) return nullptr;
+  rte_mbuf* const mbuf = stock.items[--stock.count];
+  rte_pktmbuf_reset(mbuf);
+  return mbuf;
+}
+
+// All of them, or the last ones singly.
+bool DpdkPort::refill(Stock& stock) {
+  auto** const items = reinterpret_cast<void**>(stock.items.data());
+  if (rte_mempool_get_bulk(stock.pool, items, kStock) == 0) {
+    stock.count = kStock;
+  } else if (rte_mempool_get(stock.pool, items) == 0) {
+    stock.count = 1;
+  } else {
+    return false;
   }
-  counters_.tx_frames += frames.size();
+  for (rte_mbuf* const mbuf : std::span(stock.items).first(stock.count)) {
+    const auto* const begin = reinterpret_cast<const std::byte*>(mbuf);
+    __builtin_prefetch(begin, 1);
+    __builtin_prefetch(begin + RTE_CACHE_LINE_SIZE, 1);
+    __builtin_prefetch(begin + stock.used_from, 1);
+  }
+  return true;
 }
 
 DpdkPort::Built DpdkPort::build(const net::TxFrame& frame, rte_mbuf*& out) {
@@ -153,7 +181,7 @@ DpdkPort::Built DpdkPort::build(const net::TxFrame& frame, rte_mbuf*& out) {
   const std::size_t length = frame.length();
   const bool cut = frame.segment_size != 0;
   if (cut ? info_.tso_bytes_max == 0 : length > frame_max_) return Built::unfit;
-  rte_mbuf* const head = rte_pktmbuf_alloc(head_pool_);
+  rte_mbuf* const head = take(heads_);
   if (head == nullptr) return Built::no_mbuf;
   std::byte* const bytes = rte_pktmbuf_mtod(head, std::byte*);
   std::memcpy(bytes, frame.head.data(), frame.head_length);
@@ -193,7 +221,7 @@ bool DpdkPort::by_reference(const net::PayloadPart& part) const {
 bool DpdkPort::copy_in(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& tail) {
   for (std::uint32_t at = 0; at < part.length;) {
     if (RTE_MBUF_HAS_EXTBUF(tail) || rte_pktmbuf_tailroom(tail) == 0) {
-      rte_mbuf* const segment = rte_pktmbuf_alloc(head_pool_);
+      rte_mbuf* const segment = take(heads_);
       if (segment == nullptr) return false;
       tail->next = segment;
       tail = segment;
@@ -209,7 +237,7 @@ bool DpdkPort::copy_in(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& 
 }
 
 bool DpdkPort::attach(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& tail) {
-  rte_mbuf* const segment = rte_pktmbuf_alloc(part_pool_);
+  rte_mbuf* const segment = take(parts_);
   if (segment == nullptr) return false;
   DCHECK(part.length <= UINT16_MAX);
   const auto length = static_cast<std::uint16_t>(part.length);

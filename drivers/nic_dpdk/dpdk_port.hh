@@ -51,11 +51,12 @@ struct DpdkCounters {
   std::uint64_t rx_bytes = 0;
   std::uint64_t rx_gathered = 0;   // frames of several segments, put together
   std::uint64_t rx_too_large = 0;  // such frames that no memory is large enough for: dropped
-  std::uint64_t tx_frames = 0;
+  std::uint64_t tx_frames = 0;     // taken; some may wait here until the device has room
   std::uint64_t tx_bytes = 0;
-  std::uint64_t tx_short = 0;    // bursts that the device took a part of
+  std::uint64_t tx_short = 0;    // bursts that were taken in part, as the device was full
   std::uint64_t tx_no_mbuf = 0;  // bursts that ended for want of mbufs
-  std::uint64_t tx_refused = 0;  // frames that the device finds malformed, or too large: lost
+  std::uint64_t tx_refused =
+      0;  // frames too large, or (of those taken) malformed to the device: lost
   std::uint64_t payload_bytes_zero_copy = 0;
   std::uint64_t payload_bytes_copied = 0;  // for the reason that copy_reason() says
 };
@@ -92,6 +93,14 @@ class DpdkPort final : public net::NicPort {
 
  private:
   enum class Built : std::uint8_t { whole, no_mbuf, unfit };
+  static constexpr unsigned kStock = 32;
+  // mbufs of a pool that are at hand, on their way into the processor's cache.
+  struct Stock {
+    rte_mempool* pool = nullptr;
+    std::size_t used_from = 0;  // what of one is written first, bytes from its begin
+    std::size_t count = 0;
+    std::array<rte_mbuf*, kStock> items{};
+  };
   struct Setup;
 
   explicit DpdkPort(Eal& eal) : eal_(eal) {}
@@ -101,12 +110,14 @@ class DpdkPort final : public net::NicPort {
   bool map_content(const Setup& setup, std::span<std::byte> content);
   void unmap_content();
 
+  static rte_mbuf* take(Stock& stock);
+  static bool refill(Stock& stock);
   Built build(const net::TxFrame& frame, rte_mbuf*& out);
   bool attach(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& tail);
   bool copy_in(const net::PayloadPart& part, rte_mbuf& head, rte_mbuf*& tail);
   [[nodiscard]] bool by_reference(const net::PayloadPart& part) const;
-  std::size_t hand_over(std::span<const net::TxFrame> frames, std::size_t built, bool& refused);
-  void count_sent(std::span<const net::TxFrame> frames);
+  void hand_over();
+  void count_taken(const net::TxFrame& frame);
   void free_received(std::size_t end);
   bool gather(const rte_mbuf& frame, net::RxFrame& out);
   static void let_go(void* data, void* info);
@@ -131,8 +142,8 @@ class DpdkPort final : public net::NicPort {
   std::uint32_t frame_max_ = 0;  // bytes of one that isn't to be cut
   std::uint32_t nobodys_ = 0;    // in_use of parts that have none
   rte_mempool* rx_pool_ = nullptr;
-  rte_mempool* head_pool_ = nullptr;
-  rte_mempool* part_pool_ = nullptr;
+  Stock heads_;
+  Stock parts_;
   std::span<std::byte> mapped_;  // made known to the device
   // Of the device's last burst: those before first_ are free, those from there to next_ the caller
   // has, and those behind wait for memory to be put together in.
@@ -140,6 +151,10 @@ class DpdkPort final : public net::NicPort {
   std::size_t next_ = 0;
   std::size_t held_ = 0;
   std::array<rte_mbuf*, net::kFrameBurst> received_{};
+  // Taken, and built: those before sent_ the device has, those before prepared_ it has looked at.
+  std::size_t sent_ = 0;
+  std::size_t prepared_ = 0;
+  std::size_t built_ = 0;
   std::array<rte_mbuf*, net::kFrameBurst> sending_{};
   std::size_t gathered_ = 0;  // bytes of memory_
   std::unique_ptr<std::byte[]> memory_;

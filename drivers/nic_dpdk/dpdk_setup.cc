@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <semaphore>
 
-#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -31,24 +29,6 @@ rte_mempool* make_pool(const char* use, std::uint16_t port, unsigned count,
   const std::string name = std::string("penstock_") + use + "_" + std::to_string(port);
   return rte_pktmbuf_pool_create(name.c_str(), count, kPoolCache,
                                  static_cast<std::uint16_t>(private_size), room, socket);
-}
-
-// Runs it in EAL's thread for interrupts, between two of them, and waits until it has run. False:
-// EAL has no memory for that.
-template <typename Action>
-bool run_among_interrupts(Action action) {
-  struct Call {
-    Action action;
-    std::binary_semaphore done{0};
-  } call{action};
-  const auto run = [](void* opaque) {
-    auto& asked = *static_cast<Call*>(opaque);
-    asked.action();
-    asked.done.release();
-  };
-  if (rte_eal_alarm_set(1, run, &call) != 0) return false;
-  call.done.acquire();
-  return true;
 }
 
 wire::MacAddress to_mac(const rte_ether_addr& address) {
@@ -136,13 +116,15 @@ Result<void> DpdkPort::make_pools(const Setup& setup) {
   const Choice& choice = setup.choice;
   rx_pool_ =
       make_pool("rx", port_, choice.rx_descriptors + kPoolExtra, 0, choice.rx_room, setup.socket);
-  head_pool_ =
+  heads_.pool =
       make_pool("head", port_, choice.tx_descriptors + kPoolExtra, 0, choice.tx_room, setup.socket);
   if (!copies_) {
-    part_pool_ = make_pool("part", port_, 2 * choice.tx_descriptors + kPoolExtra, sizeof(PartInfo),
-                           0, setup.socket);
+    parts_.pool = make_pool("part", port_, 2 * choice.tx_descriptors + kPoolExtra, sizeof(PartInfo),
+                            0, setup.socket);
   }
-  if (rx_pool_ == nullptr || head_pool_ == nullptr || (!copies_ && part_pool_ == nullptr)) {
+  heads_.used_from = sizeof(rte_mbuf) + RTE_PKTMBUF_HEADROOM;
+  parts_.used_from = sizeof(rte_mbuf);  // PartInfo
+  if (rx_pool_ == nullptr || heads_.pool == nullptr || (!copies_ && parts_.pool == nullptr)) {
     return dpdk_error(setup.where, "has no memory for its frames", rte_errno,
                       eal_.hugepages()
                           ? "more hugepages are needed (sysctl vm.nr_hugepages), or none "
@@ -214,18 +196,27 @@ void DpdkPort::stop() {
   const SignalGuard guard;
   next_ = held_;
   free_received(next_);
-  const auto close = [this] {
+  rte_pktmbuf_free_bulk(sending_.data() + sent_, static_cast<unsigned>(built_ - sent_));
+  sent_ = prepared_ = built_ = 0;
+  const auto stop_device = [this] {
     if (running_) rte_eth_dev_stop(port_);
+  };
+  const auto close_device = [this] {
     unmap_content();
     rte_eth_dev_close(port_);
   };
-  if (!interrupts_stop_ || !run_among_interrupts(close)) close();
+  // In two steps: a link's end that was noticed together with the first one is told to the device
+  // between them.
+  if (!interrupts_stop_ || !Eal::run_between_interrupts(stop_device)) stop_device();
+  if (!interrupts_stop_ || !Eal::run_between_interrupts(close_device)) close_device();
+  if (interrupts_stop_) eal_.keep();  // its socket's handle, in memory that would be unmapped
   running_ = false;
   eal_.forget(device_);
-  rte_mempool_free(part_pool_);
-  rte_mempool_free(head_pool_);
+  rte_mempool_free(parts_.pool);
+  rte_mempool_free(heads_.pool);
   rte_mempool_free(rx_pool_);
-  part_pool_ = head_pool_ = rx_pool_ = nullptr;
+  heads_ = parts_ = {};
+  rx_pool_ = nullptr;
 }
 
 bool DpdkPort::link_up() const {

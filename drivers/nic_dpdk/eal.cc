@@ -8,7 +8,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <semaphore>
 
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -206,7 +208,22 @@ Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
 
 Eal::~Eal() {
   const SignalGuard guard;
-  rte_eal_cleanup();
+  if (!kept_) rte_eal_cleanup();
+}
+
+bool Eal::run_between_interrupts(const std::function<void()>& action) {
+  struct Call {
+    const std::function<void()>& action;
+    std::binary_semaphore done{0};
+  } call{action};
+  const auto run = [](void* opaque) {
+    auto& asked = *static_cast<Call*>(opaque);
+    asked.action();
+    asked.done.release();
+  };
+  if (rte_eal_alarm_set(1, run, &call) != 0) return false;
+  call.done.acquire();
+  return true;
 }
 
 Result<std::uint16_t> Eal::open(const DeviceName& device) {

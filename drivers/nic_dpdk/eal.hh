@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -71,14 +72,21 @@ class Eal {
   // most, aligned to 2 MiB; none of it is touched.
   [[nodiscard]] Result<std::span<std::byte>> reserve(std::uint64_t bytes);
 
+  // Runs it in EAL's thread for interrupts, when that is done with those that came before, and
+  // waits until it has run. False: EAL has no memory for that.
+  [[nodiscard]] static bool run_between_interrupts(const std::function<void()>& action);
   // Once by every other thread that uses ports: mempools then keep a cache for it.
   [[nodiscard]] static Result<void> join_thread();
+  // A device's driver leaves something behind for EAL's thread to look at: EAL isn't taken down,
+  // and its memory stays until the process ends.
+  void keep() { kept_ = true; }
   [[nodiscard]] bool hugepages() const { return hugepages_; }
   [[nodiscard]] static bool iova_is_virtual();
 
  private:
   explicit Eal(bool hugepages) : hugepages_(hugepages) {}
   const bool hugepages_;
+  bool kept_ = false;
 };
 
 // "DPDK device net_tap0: WHAT: Permission denied (what its driver logged)", with what to do.

@@ -224,9 +224,13 @@ TEST(NicDpdk, AFullRingIsBackpressure) {
     for (int i = 0; i < 100 && taken == net::kFrameBurst; ++i)
       sent += taken = port->tx_burst(frames);
     EXPECT_LT(taken, net::kFrameBurst) << "it never fills";
-    EXPECT_EQ(far.waiting(), sent);
     EXPECT_EQ(in_use, sent);  // those that weren't taken refer to nothing
+    // Some of those that were wait in the port.
+    EXPECT_LE(far.waiting(), sent);
+    EXPECT_GE(far.waiting() + net::kFrameBurst, sent);
     std::vector<Bytes> got;
+    far.get(got);
+    EXPECT_EQ(port->tx_burst({}), 0u);
     far.get(got);
     EXPECT_EQ(got.size(), sent);
     EXPECT_EQ(in_use, 0u);
@@ -352,7 +356,13 @@ TEST(NicDpdk, MemifOpens) {
   const Bytes content(1000);
   std::uint32_t in_use = 0;
   const TxFrame frame = frame_of(content, &in_use);
-  EXPECT_EQ(port->tx_burst({&frame, 1}), 0u);
+  // A burst waits for somebody to come.
+  std::size_t taken = 0;
+  while (taken <= 10 * net::kFrameBurst && port->tx_burst({&frame, 1}) == 1)
+    ++taken;
+  EXPECT_LE(taken, net::kFrameBurst);
+  EXPECT_EQ(in_use, taken);
+  port->stop();
   EXPECT_EQ(in_use, 0u);
 }
 
