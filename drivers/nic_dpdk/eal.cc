@@ -30,6 +30,10 @@ constexpr const char* kHugePages = "/sys/kernel/mm/hugepages";
 constexpr const char* kVirtualBus = "vdev";
 constexpr std::uint64_t kContentAlign = 2u << 20;  // a huge page
 
+// The driver makes the group's number of the process's and the interface's.
+constexpr std::string_view kSameFanout =
+    "another net_af_packet of this machine has the same fanout group by chance: start it again";
+
 // "01:00.0", "0000:01:00.0"; in full, or empty.
 std::string pci_address(const std::string& text) {
   const auto matches = [&](std::string_view form) {
@@ -275,7 +279,10 @@ tl::unexpected<Error> dpdk_error(std::string_view where, std::string_view what, 
   std::string text = std::string(where) + " " + std::string(what);
   if (const int error = std::abs(code); error != 0)
     text += ": " + std::string(std::strerror(error));
-  if (const std::string log = take_complaints(); !log.empty()) text += " (" + log + ")";
+  if (const std::string log = take_complaints(); !log.empty()) {
+    text += " (" + log + ")";
+    if (log.find("PACKET_FANOUT") != std::string::npos) remedy = kSameFanout;
+  }
   if (!remedy.empty()) text += ": " + std::string(remedy);
   return fail(std::move(text), ErrorKind::io);
 }

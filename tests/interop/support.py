@@ -45,7 +45,8 @@ class Deadline:
                 raise Crash(process, what)
             if ended:
                 raise Failure(
-                    f"{process.name} ended with {process.status()} while waiting for {what}"
+                    f"{process.name} ended with {process.status()} while waiting for {what}:\n"
+                    f"{process.log_tail(10)}"
                 )
             if not self.left():
                 raise Failure(f"deadline passed while waiting for {what}")
