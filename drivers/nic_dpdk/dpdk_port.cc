@@ -150,14 +150,15 @@ void DpdkPort::count_taken(const net::TxFrame& frame) {
 }
 
 rte_mbuf* DpdkPort::take(Stock& stock) {
-  if (stock.count == 0 && !refill(stock)) return nullptr;
-  rte_mbuf* const mbuf = stock.items[--stock.count];
+  if (stock.next == stock.count && !refill(stock)) return nullptr;
+  rte_mbuf* const mbuf = stock.items[stock.next++];
   rte_pktmbuf_reset(mbuf);
   return mbuf;
 }
 
 // All of them, or the last ones singly.
 bool DpdkPort::refill(Stock& stock) {
+  stock.next = stock.count = 0;
   auto** const items = reinterpret_cast<void**>(stock.items.data());
   if (rte_mempool_get_bulk(stock.pool, items, kStock) == 0) {
     stock.count = kStock;

@@ -98,6 +98,7 @@ class DpdkPort final : public net::NicPort {
   struct Stock {
     rte_mempool* pool = nullptr;
     std::size_t used_from = 0;  // what of one is written first, bytes from its begin
+    std::size_t next = 0;
     std::size_t count = 0;
     std::array<rte_mbuf*, kStock> items{};
   };

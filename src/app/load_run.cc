@@ -100,9 +100,9 @@ class LoadRun final : public control::LoadApi {
     while (now < end) {
       const std::uint64_t before = work_done();
       const bool more = generator_->do_work(now);
-      io_->flush(now);
+      const bool moved = io_->flush(now);
       const Instant done = clock_.now();
-      if (work_done() != before) busy_ = busy_ + (done - now);
+      if (moved || work_done() != before) busy_ = busy_ + (done - now);
       const Instant until = earlier(end, earlier(generator_->next_timeout(), io_->next_timeout()));
       io_->wait(more || until <= done ? Duration{} : until - done);
       now = clock_.now();

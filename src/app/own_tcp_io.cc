@@ -1,6 +1,7 @@
 #include "app/own_tcp_io.hh"
 
 #include <algorithm>
+#include <utility>
 
 #include <poll.h>
 
@@ -53,7 +54,12 @@ class OwnTcpIo : public ShardIo {
   ~OwnTcpIo() override { nic_->stop(); }
 
   StreamPort& streams() override { return stack_; }
-  void flush(Instant now) override { stack_.flush(now); }
+  bool flush(Instant now) override {
+    stack_.flush(now);
+    const net::StackCounters& counters = stack_.counters();
+    const std::uint64_t frames = counters.frames_in + counters.frames_out;
+    return std::exchange(frames_, frames) != frames;
+  }
   [[nodiscard]] Instant next_timeout() const override { return stack_.next_timeout(); }
   [[nodiscard]] const std::vector<Endpoint>& bound() const override { return bound_; }
   [[nodiscard]] const std::string& congestion() const override { return congestion_; }
@@ -74,6 +80,7 @@ class OwnTcpIo : public ShardIo {
 
  private:
   std::vector<Endpoint> bound_;
+  std::uint64_t frames_ = 0;
   const std::string congestion_ = "cubic";
 };
 

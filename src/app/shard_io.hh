@@ -56,8 +56,12 @@ class ShardIo : public Parker {
   // Submits what is due, waits at most this long for anything to happen (0: only looks), and takes
   // in what did.
   virtual void wait(Duration timeout) = 0;
-  // At the end of a cycle: what the streams have to send goes out.
-  virtual void flush(Instant now) { static_cast<void>(now); }
+  // At the end of a cycle: what the streams have to send goes out. Whether anything came or went
+  // since the last time that the cycle may have said nothing of: an ACK, and what it let go.
+  virtual bool flush(Instant now) {
+    static_cast<void>(now);
+    return false;
+  }
   // When the streams have something to do although nothing happens.
   [[nodiscard]] virtual Instant next_timeout() const { return Instant::never(); }
   [[nodiscard]] virtual std::uint64_t system_calls() const = 0;

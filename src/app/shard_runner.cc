@@ -100,8 +100,8 @@ void ShardRunner::loop(ShardIo& io, Shard& shard) {
   Instant drain_until = Instant::never();
   for (;;) {
     if (pool_request_.load(std::memory_order_relaxed) != nullptr) serve_pool_request(io);
-    const bool found = shard.do_work(now);
-    io.flush(now);
+    bool found = shard.do_work(now);
+    found |= io.flush(now);
     if (shard.stopped()) {
       drain_until = earlier(drain_until, now + kDrainMax);
       if (!io.draining() || now >= drain_until) break;

@@ -10,8 +10,6 @@
 namespace penstock {
 
 namespace {
-constexpr std::size_t kStreamEventBurst = 128;
-constexpr std::size_t kCompletionBurst = 128;
 // So many in a cycle: the disk has more to say than the shard has time for.
 constexpr std::size_t kCompletionsCrowded = 16;
 constexpr int kReadyBurst = 512;
@@ -88,9 +86,8 @@ bool Shard::do_work(Instant now) {
 }
 
 bool Shard::take_stream_events(Instant now) {
-  std::array<StreamEvent, kStreamEventBurst> events;
-  const std::size_t count = streams_.poll_events(now, events);
-  for (const StreamEvent& event : std::span(events).first(count)) {
+  const std::size_t count = streams_.poll_events(now, events_);
+  for (const StreamEvent& event : std::span(events_).first(count)) {
     if (event.kind == StreamEvent::Kind::accepted) {
       on_accepted(now, event);
       continue;
@@ -128,17 +125,16 @@ bool Shard::take_stream_events(Instant now) {
         break;
     }
   }
-  work_left_ |= count == events.size();
+  work_left_ |= count == events_.size();
   return count > 0;
 }
 
 bool Shard::take_completions(Instant now) {
-  std::array<StorageCompletion, kCompletionBurst> completions;
-  const std::size_t count = storage_.poll_completions(completions);
-  for (const StorageCompletion& completion : std::span(completions).first(count)) {
+  const std::size_t count = storage_.poll_completions(completions_);
+  for (const StorageCompletion& completion : std::span(completions_).first(count)) {
     store_.on_completion(now, completion);
   }
-  work_left_ |= count == completions.size();
+  work_left_ |= count == completions_.size();
   disk_crowded_ = count >= kCompletionsCrowded;
   return count > 0;
 }

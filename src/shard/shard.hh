@@ -241,6 +241,10 @@ class Shard {
   Instant shed_again_{};       // not before this
   bool words_wait_ = false;  // under the rate limit: a connection that waits for its turn may have
                              // control messages
+  // What a cycle takes over, at most so much at once. Here, as clearing them costs more than a
+  // cycle in which nothing comes.
+  std::array<StreamEvent, 128> events_{};
+  std::array<StorageCompletion, 128> completions_{};
   ShardCounters counters_;
   std::array<ShardCounters::Word, sizeof(StoreCounters) / sizeof(std::uint64_t)> store_counters_{};
 };

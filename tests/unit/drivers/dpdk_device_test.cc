@@ -120,6 +120,7 @@ TEST(DpdkDevice, WhoSharesMemory) {
   EXPECT_EQ(facts("net_memif0,role=server").reach, Reach::process);
   EXPECT_EQ(facts("net_memif0,role=client,zero-copy=yes").burst_max, 3);
   EXPECT_TRUE(facts("net_memif0,role=server").interrupts_stop);
+  EXPECT_FALSE(facts("net_vhost0").sums);
   EXPECT_EQ(facts("net_tap0").reach, Reach::process);
   EXPECT_EQ(facts("0000:01:00.0").reach, Reach::dma);
 }
